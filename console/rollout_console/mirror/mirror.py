@@ -17,7 +17,14 @@ from rollout_console.common.errors import OperationError
 from rollout_console.etcd.answers import Value
 from rollout_console.history.errors import HistoryError
 from rollout_console.mirror.local_latches import LocalLatch, holds, safer
-from rollout_console.mirror.record import Applied, MirrorRecord, read_record, write_record
+from rollout_console.mirror.record import (
+    Applied,
+    MirrorRecord,
+    UnusableRecord,
+    read_record,
+    record_lock,
+    write_record,
+)
 from rollout_gate.file.errors import FileError, RolloutError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
@@ -45,7 +52,8 @@ class Mirror:
     """Puts each version of a key into one file; not thread-safe.
 
     A version that cannot be used leaves the last good one in force, and so does a key that is
-    gone. ``tell`` gets each thing that happens in one sentence.
+    gone. ``tell`` gets each thing that happens in one sentence. Several processes may mirror into
+    one file (a service, and a command by hand): each reads the record anew, under a lock.
     """
 
     def __init__(
@@ -55,7 +63,11 @@ class Mirror:
         self._path = switch.path
         self._key = key
         self._tell = tell
-        self._record = read_record(self._path, key, address)
+        self._record = MirrorRecord(key, address)
+        self._unusable = ""
+        """Why the record that is there cannot be read; empty where it can, or there is none."""
+        self._made: frozenset[LocalLatch] = frozenset()
+        """Rollbacks of etcd that were made meanwhile: they are not of this server alone."""
         self._revision = ""
         self._of_etcd = self._of_file = ""
         """What is wrong: with etcd's version, and with writing the file; each ends by itself."""
@@ -65,9 +77,7 @@ class Mirror:
         self._older_since: float | None = None
         self._cluster_at = 0
         """The cluster's revision at the last reading."""
-        self._settle()
-        if self._record.base is not None:
-            self._revision = revision_of(self._record.base.data)
+        self._read_again()
 
     @property
     def standing(self) -> Standing:
@@ -83,9 +93,17 @@ class Mirror:
         Readings are linearizable, so a cluster whose revision goes down was restored, by
         ``etcdctl snapshot restore`` with the names that it had: it keeps its id then.
         """
+        with record_lock(self._path):
+            is_news = self._read_again()
+            self._take(value, cluster, revision, is_news=is_news)
+
+    def _take(self, value: Value | None, cluster: int, revision: int, *, is_news: bool) -> None:
         base = self._record.base
         if value is None:
             self._etcd_is(f"etcd has no {self._key}: the last good version stays in force")
+            return
+        if self._unusable:
+            self._make_rollbacks(value)
             return
         is_same_cluster = (
             base is not None
@@ -93,15 +111,17 @@ class Mirror:
             and revision >= max(self._cluster_at, base.mod_revision)
             and (value.mod_revision != base.mod_revision or value.data == base.data)
         )
+        is_behind = base is not None and value.mod_revision < base.mod_revision
+        if is_news and base is not None and (is_behind or not is_same_cluster):
+            return  # read before another mirror took its version: the next answer is of now
         if is_same_cluster:
             self._cluster_at = revision
         if base is not None and is_same_cluster and value.mod_revision == base.mod_revision:
             self._etcd_is("")  # the version in force: nothing to parse
-            self.look()
+            self._look()
             return
-        is_older = base is not None and value.mod_revision < base.mod_revision
-        is_same_cluster = is_same_cluster and not self._insists(is_older)
-        if base is not None and is_same_cluster and is_older:
+        is_same_cluster = is_same_cluster and not self._insists(is_behind)
+        if base is not None and is_same_cluster and is_behind:
             self._etcd_is(
                 f"etcd answers with revision {value.mod_revision}, and {base.mod_revision} is in"
                 " force already: an older version is not put back"
@@ -122,22 +142,32 @@ class Mirror:
         else:
             self._etcd_is("")
 
-    def _insists(self, is_older: bool) -> bool:
+    def _insists(self, is_behind: bool) -> bool:
         """Return whether etcd has answered with an older version for INSISTS_S: it was restored,
         and has gone beyond the revision that it had before this mirror read it."""
         now = time.monotonic()
-        self._older_since = (self._older_since or now) if is_older else None
+        self._older_since = (self._older_since or now) if is_behind else None
         return self._older_since is not None and now - self._older_since >= INSISTS_S
 
     def look(self) -> None:
         """Look for a change of the file on this server: a rollback stays, others are put back."""
+        if not self._is_due():
+            return
+        with record_lock(self._path):
+            self._read_again()
+            if not self._made:  # those are undone by a version that is read from etcd alone
+                self._look()
+
+    def _look(self) -> None:
         base = self._record.base
-        if base is None or time.monotonic() < self._retry_at:
-            return
+        if base is not None and not self._unusable and self._is_due():
+            self._put(base.data, parse(base.data), base.mod_revision, base.cluster)
+
+    def _is_due(self) -> bool:
+        if self._record.base is None or time.monotonic() < self._retry_at:
+            return False
         now = self._fingerprint()
-        if now is not None and now == self._stat:
-            return
-        self._put(base.data, parse(base.data), base.mod_revision, base.cluster)
+        return now is None or now != self._stat
 
     def _put(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> None:
         found, self._stat = self._fingerprint(), None
@@ -153,6 +183,30 @@ class Mirror:
         self._file_is("")
         if not wrote:  # what was written is looked at once more: an edit may be right behind it
             self._stat = found
+
+    def _make_rollbacks(self, value: Value) -> None:
+        """Make those rollbacks of etcd's version that the file lacks, and nothing else.
+
+        Without the record nobody knows what is rolled back on this server alone.
+        """
+        try:
+            file, local = parse(value.data), self._local()
+            mine = None if local is None else _parsed(local)
+            if local is None or mine is None:
+                return
+            lacks = safer(file, mine)
+            if lacks:
+                self._swap(local, self._with(local, lacks, "as in etcd"), value.mod_revision)
+                self._made |= frozenset(lacks)
+                self._tell(f"rolled back as in etcd: {', '.join(map(str, lacks))}")
+            self._etcd_is("")
+        except Conflict:
+            return  # somebody else writes on this server: the next answer finds their version
+        except FileError as error:
+            self._etcd_is(f"etcd's version {value.mod_revision} cannot be used: {error}")
+        except (RolloutError, HistoryError, OperationError, OSError) as error:
+            why = getattr(error, "strerror", None) or str(error)
+            self._etcd_is(f"what etcd has rolled back is not in {self._path}: {why}")
 
     def _write(self, data: bytes, file: RolloutFile, mod_revision: int, cluster: int) -> bool:
         """Make the file what it should be; return whether it was written."""
@@ -174,7 +228,7 @@ class Mirror:
             self._say_applied(before, data, mod_revision, wrote)
         if before != coming or self._record.kept != kept or self._record.coming is not None:
             self._save(replace(self._record, base=coming, coming=None, kept=kept))
-        self._revision = revision_of(data)
+        self._revision, self._made = revision_of(data), frozenset()
         self._note_latched(tuple(str(one) for one in kept))
         return is_written
 
@@ -188,17 +242,24 @@ class Mirror:
         base = self._record.base
         if base is None:
             # A copy from before this mirror: its percents are of another day, its latches meant.
-            return tuple(one for one in safer(mine, file) if one.kind == "latch")
-        found = safer(mine, parse(base.data))
+            here = [one for one in safer(mine, file) if one.kind == "latch"]
+        else:
+            here = safer(mine, parse(base.data))
+        found = [one for one in here if one not in self._made]
         still = [one for one in self._record.kept if holds(mine, one) and one not in found]
         return (*still, *found)
 
-    def _with(self, data: bytes, latches: Sequence[LocalLatch]) -> bytes:
+    def _with(
+        self,
+        data: bytes,
+        latches: Sequence[LocalLatch],
+        why: str = "kept, as rolled back on this server",
+    ) -> bytes:
         """Return a text with rollbacks made in it, by the rules of every edit."""
         if not latches:
             return data
         at = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}"
-        stamp = f"{at} {self._switch.who.name}: kept, as rolled back on this server"
+        stamp = f"{at} {self._switch.who.name}: {why}"
         store = RolloutStore(self._path)
         store.adopt(data)
         return store.prepare([one.edit(stamp) for one in latches]).after.data
@@ -239,14 +300,41 @@ class Mirror:
         except StoreError:
             return self._path.read_bytes()
 
-    def _settle(self) -> None:
-        """Tell whether the version that was being written when the process ended is in force."""
-        coming = self._record.coming
-        if coming is None:
-            return
-        with suppress(OSError):
-            if revision_of(self._path.read_bytes()) == coming.wrote:
-                self._record = replace(self._record, base=coming, coming=None)
+    def _read_again(self) -> bool:
+        """Read the record; return whether another mirror has written it since.
+
+        One that was removed is still known. One that cannot be read is told, and left alone.
+        """
+        try:
+            found = read_record(self._path, self._key, self._record.address)
+        except UnusableRecord as error:
+            self._unusable, self._stat = str(error), None
+            self._retry_at = time.monotonic() + RETRY_S
+            self._file_is(
+                f"{self._path} is not current: {error}; until then etcd's rollbacks alone are made"
+            )
+            return False
+        if self._unusable:
+            self._unusable, self._retry_at = "", 0.0
+        if found is None:
+            return False
+        found = self._settled(found)
+        if found == self._record:
+            return False
+        self._record, self._stat = found, None
+        if found.base is not None:
+            self._revision = revision_of(found.base.data)
+        return True
+
+    def _settled(self, record: MirrorRecord) -> MirrorRecord:
+        """Return the record with the version that was being written as the one in force, if the
+        file has it: its mirror has ended, or still writes and has no lock."""
+        coming = record.coming
+        if coming is not None:
+            with suppress(OSError):
+                if revision_of(self._path.read_bytes()) == coming.wrote:
+                    return replace(record, base=coming, coming=None)
+        return record
 
     def _save(self, record: MirrorRecord) -> None:
         write_record(self._path, record)

@@ -1,17 +1,29 @@
 """What a mirror has put into its file, kept beside it, so that a local change is known as one."""
 
+import errno
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from rollout_console.changes.mirrored import record_path
-from rollout_console.common.files import write_private
+from rollout_console.common.files import descriptor_of, write_private
 from rollout_console.mirror.local_latches import LocalLatch
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 MOST_BYTES = 32 * 2**20
+LOCK_WAIT_S = 1.0
+"""How long another mirror of the file is waited for, in seconds."""
+
+
+class UnusableRecord(Exception):
+    """There is a record, and it cannot be read; ``str()`` says where, why and what to do."""
 
 
 class Applied(msgspec.Struct, frozen=True):
@@ -40,19 +52,63 @@ class MirrorRecord(msgspec.Struct):
     kept: tuple[LocalLatch, ...] = ()
 
 
-def read_record(path: Path, key: str, address: str = "") -> MirrorRecord:
-    """Return the record of the file at ``path``; an empty one where there is none of this key."""
+def read_record(path: Path, key: str, address: str = "") -> MirrorRecord | None:
+    """Return the record of the file at ``path``; None where there is none of this key.
+
+    A missing file alone is no record. Raises UnusableRecord for one that cannot be read: what is
+    rolled back on this server alone is in it.
+    """
+    where = record_path(path)
     try:
-        data, _ = read_regular(record_path(path), MOST_BYTES)
+        data, _ = read_regular(where, MOST_BYTES)
         found = decode_json(data, _RECORD)
-    except (OSError, UndecodableError):
-        return MirrorRecord(key, address)
-    return replace(found, address=address) if found.key == key else MirrorRecord(key, address)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        is_closed = error.errno in (errno.EACCES, errno.EPERM)
+        remedy = "give it to the mirror's user with chown" if is_closed else "make it readable"
+        raise UnusableRecord(
+            f"its record {where} cannot be read ({error.strerror or error}); {remedy}"
+        ) from None
+    except UndecodableError as error:
+        raise UnusableRecord(
+            f"its record {where} is damaged ({error}); put it back from a backup, or delete it:"
+            " latches of this server stay then, and shares that are 0 here alone are as in etcd"
+        ) from None
+    return replace(found, address=address) if found.key == key else None
 
 
 def write_record(path: Path, record: MirrorRecord) -> None:
     """Write the record durably; raises OSError."""
     write_private(record_path(path), msgspec.json.encode(record))
+
+
+@contextmanager
+def record_lock(path: Path) -> Iterator[None]:
+    """Hold an exclusive flock beside the record: one mirror at a time takes a version with it.
+
+    The file of the lock is empty and stays; the record itself is renamed over, and the lock of the
+    folder is the one of each swap. After LOCK_WAIT_S, and where there can be no lock, the block
+    runs without: a mirror that hangs holds up no rollback, and the record is read in the block.
+    """
+    with ExitStack() as stack:
+        with suppress(OSError):
+            flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW
+            where = path.with_name(f"{record_path(path).name}.lock")
+            _flock(stack.enter_context(descriptor_of(where, flags, 0o644)))
+        yield
+
+
+def _flock(descriptor: int) -> None:
+    until = time.monotonic() + LOCK_WAIT_S
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if time.monotonic() >= until:
+                raise
+        time.sleep(0.01)
 
 
 _RECORD = msgspec.json.Decoder(MirrorRecord)
