@@ -13,22 +13,24 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, Self
 
-from rollout_console.common.files import make_private, real_path
+from rollout_console.common.files import locked_folder, make_private, real_path
 from rollout_console.common.folders import folder_of
 from rollout_console.reconcile.money import plain, stored
 
 BUSY_S = 20.0
 """How long another process that writes the days is waited for, in seconds."""
+_ASIDE_WAIT_S = 2.0
+"""How long another process that sets the damaged file aside is waited for, in seconds."""
 _VERSION = 1
 _SCHEMA = (
     """
-    CREATE TABLE days (
+    CREATE TABLE IF NOT EXISTS days (
         day INTEGER PRIMARY KEY,    -- days since 1970-01-01, in UTC
         since REAL                  -- epoch seconds; where the log began after the day's costs
     )
     """,
     """
-    CREATE TABLE cells (
+    CREATE TABLE IF NOT EXISTS cells (
         day INTEGER NOT NULL,
         route TEXT,                 -- NULL: no line of the log explains it
         org TEXT,
@@ -36,7 +38,7 @@ _SCHEMA = (
         cost TEXT NOT NULL          -- exact US dollars
     )
     """,
-    "CREATE INDEX cells_by_day ON cells (day)",
+    "CREATE INDEX IF NOT EXISTS cells_by_day ON cells (day)",
     f"PRAGMA user_version = {_VERSION}",
 )
 _FAULTS = (sqlite3.Error, OSError, ValueError, OverflowError)
@@ -70,6 +72,8 @@ class DayCells:
         self.path = path
         self.trouble = ""
         self._db: sqlite3.Connection | None = None
+        self._file = 0
+        """The inode of the file that is open, or was to be."""
 
     def __enter__(self) -> Self:
         try:
@@ -151,15 +155,14 @@ class DayCells:
 
     def _opened(self) -> sqlite3.Connection:
         make_private(self.path)
+        self._file = self.path.stat().st_ino
         db = sqlite3.connect(self.path, timeout=BUSY_S)
         try:
-            version = db.execute("PRAGMA user_version").fetchone()[0]
-            if version not in (0, _VERSION):
-                raise sqlite3.DatabaseError("it was made by another version")
+            version = _version(db)
             if version == 0:
-                with db:
-                    for statement in _SCHEMA:
-                        db.execute(statement)
+                version = _made(db)
+            if version != _VERSION:
+                raise sqlite3.DatabaseError("it was made by another version")
         except BaseException:
             db.close()
             raise
@@ -173,9 +176,8 @@ class DayCells:
                 f"the days kept at {self.path} cannot be read ({error}): each is matched anew"
             )
             return
-        aside = self.path.with_name(f"{self.path.name}.corrupt")
         try:
-            self.path.replace(aside)
+            aside = self._set_aside()
             self._db = self._opened()
             self._say(
                 f"the days kept at {self.path} were unusable ({error}) and are counted anew: what"
@@ -183,6 +185,21 @@ class DayCells:
             )
         except _FAULTS as second:
             self._say(f"the days at {self.path} cannot be kept ({second}): each is matched anew")
+
+    def _set_aside(self) -> Path:
+        """Rename the damaged file, unless another process has done so; return its newest copy."""
+        with locked_folder(self.path.parent, _ASIDE_WAIT_S):
+            copies = [self.path.with_name(f"{self.path.name}.corrupt")]
+            while copies[-1].exists():
+                aside = copies[0].with_name(f"{copies[0].name}-{len(copies) + 1}")
+                copies.append(aside)
+            if len(copies) > 1 and self.path.stat().st_ino != self._file:
+                return copies[-2]  # a new file is there already, which others count into
+            journal = self.path.with_name(f"{self.path.name}-journal")
+            with suppress(FileNotFoundError):  # SQLite would roll the new file back with it
+                journal.replace(copies[-1].with_name(f"{copies[-1].name}-journal"))
+            self.path.replace(copies[-1])
+            return copies[-1]
 
     def _say(self, words: str) -> None:
         self.trouble = self.trouble or words
@@ -192,6 +209,22 @@ class DayCells:
         if db is not None:
             with suppress(sqlite3.Error):
                 db.close()
+
+
+def _version(db: sqlite3.Connection) -> int:
+    return int(db.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _made(db: sqlite3.Connection) -> int:
+    """Make the tables in one transaction, as SQLite commits each by itself otherwise; return the
+    version, which is of another process where that was first."""
+    with db:
+        db.execute("BEGIN IMMEDIATE")
+        if version := _version(db):
+            return version
+        for statement in _SCHEMA:
+            db.execute(statement)
+    return _VERSION
 
 
 def _time(since: Any) -> float:
