@@ -15,6 +15,7 @@ from tempfile import mkdtemp
 
 import msgspec
 
+from rollout_console.changes.errors import NotWritable
 from rollout_console.changes.folder_lock import folder_lock
 from rollout_console.common.files import write_private
 from rollout_console.common.folders import COPIES, COPY_RECORD, working_copies_folder
@@ -68,12 +69,25 @@ class WorkingCopy:
 
         ``files`` are by their name, None for one that is not there. Raises OSError, NotWritable.
         """
-        if all(self._read(name) == data for name, data in files.items()):
+        known = self._record()
+        is_same = all(self._read(name) == data for name, data in files.items())
+        if is_same and known.cluster == cluster and known.revision >= revision:
             return 0
+        try:
+            return self._put(cluster, revision, files)
+        except (OSError, NotWritable):
+            if not is_same:
+                raise
+            return 0  # only the record of the same files lags
+
+    def _put(self, cluster: int, revision: int, files: Mapping[str, bytes | None]) -> int:
         with self._locked():
             before = self._record()
             if before.cluster == cluster and before.revision > revision:
                 return before.revision
+            # The record first, also of files that are the same: from then on no older one is put.
+            record = msgspec.json.encode(_Record(cluster, revision))
+            write_private(self._record_path, record, durable=False)
             for name, data in files.items():
                 if self._read(name) == data:
                     continue
@@ -81,8 +95,6 @@ class WorkingCopy:
                     self.part(name).unlink(missing_ok=True)
                 else:
                     write_private(self.part(name), data, durable=False)
-            record = msgspec.json.encode(_Record(cluster, revision))
-            write_private(self._record_path, record, durable=False)
         return 0
 
     def restart(self) -> None:
