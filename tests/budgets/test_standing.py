@@ -1,14 +1,18 @@
 """Calendar periods, and how a budget stands: over, near, projected, in words that are true."""
 
 import os
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
+from threading import Event, Thread, current_thread
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rollout_console.budgets import spending
 from rollout_console.budgets.periods import period_at
 from rollout_console.budgets.spending import (
     Scope,
@@ -32,8 +36,10 @@ from rollout_console.budgets.standing import (
     usd,
     what_of,
 )
+from rollout_console.common.files import locked_folder
 from rollout_gate.file.model import BUDGET_PERIODS, Budget
 from rollout_gate.file.parse import parse
+from tests.support.waiting import PATIENCE_S, until
 
 HEAD = 'schema = 1\nalgorithm = "fractional-v3"\n[routes.chat]\nformat = "openai_responses"\n'
 AT = datetime(2026, 11, 29, 10, tzinfo=UTC).timestamp()
@@ -191,6 +197,82 @@ def test_the_newest_count_of_the_own_profile_is_known(tmp_path: Path) -> None:
         assert known_spending(folder, path, "prod", AT + 600) == newer
         share_spending(newer, path)
         assert kept_spending(shared_path(path)) == newer
+
+
+def begins_with(count: Callable[[], object], monkeypatch: pytest.MonkeyPatch) -> list[Thread]:
+    """Have another begin to write its count right after the next reading of what is kept."""
+    read, sleep = kept_spending, time.sleep
+    others, waits = list[Thread](), Event()
+
+    def then_other_writes(path: Path) -> Spending | None:
+        found = read(path)
+        if not others:
+            others.append(Thread(target=count))
+            others[0].start()
+            until(lambda: waits.is_set() or not others[0].is_alive())
+        return found
+
+    def waiting(seconds: float) -> None:
+        if others and current_thread() is others[0]:
+            waits.set()
+        sleep(seconds)
+
+    monkeypatch.setattr(spending, "kept_spending", then_other_writes)
+    monkeypatch.setattr(spending, "_LOCK_WAIT_S", PATIENCE_S)
+    monkeypatch.setattr(time, "sleep", waiting)
+    return others
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_an_older_count_is_not_put_over_a_newer_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, shared: bool
+) -> None:
+    """Another process counts between the reading and the writing of the first."""
+    file = tmp_path / "rollout.toml"
+    file.touch()
+    own = spending_path(tmp_path, file, "prod")
+    old, newer = (Spending(at, [], counted_at=at) for at in (AT, AT + 60))
+    place = shared_path(file) if shared else own
+    keep_spending(old, place)
+    if shared:
+        others = begins_with(lambda: share_spending(newer, file), monkeypatch)
+        share_spending(Spending(AT + 30, counted_at=AT + 30), file)
+    else:
+        others = begins_with(lambda: keep_spending(newer, own), monkeypatch)
+        note_failure(own, "no token", AT + 30)
+    others[0].join()
+    assert kept_spending(place) == newer
+
+
+def test_a_failure_from_before_the_last_count_is_over(tmp_path: Path) -> None:
+    own = spending_path(tmp_path, tmp_path / "rollout.toml", "prod")
+    counted = Spending(AT, [], counted_at=AT)
+    keep_spending(counted, own)
+    note_failure(own, "no token", AT - 1)
+    assert kept_spending(own) == counted
+    note_failure(own, "no token", AT - 86_400)  # that count's clock was ahead by a day
+    assert (kept_spending(own) or counted).problem == "no token"
+
+
+def test_a_count_that_took_longer_replaces_none_that_began_later(tmp_path: Path) -> None:
+    own = spending_path(tmp_path, tmp_path / "rollout.toml", "prod")
+    later = Spending(AT, [], counted_at=AT)
+    assert keep_spending(later, own)
+    assert not keep_spending(Spending(AT - 60, counted_at=AT - 60), own)
+    assert kept_spending(own) == later
+    assert not keep_spending(Spending(AT - 60, counted_at=AT + 60), own, only_newer=True)
+    assert keep_spending(Spending(AT - 60, counted_at=AT + 60), own)
+
+
+def test_a_folder_that_stays_locked_has_the_count_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(spending, "_LOCK_WAIT_S", 0.01)
+    own = spending_path(tmp_path, tmp_path / "rollout.toml", "prod")
+    with locked_folder(tmp_path, 0):
+        keep_spending(Spending(AT, counted_at=AT), own)
+        note_failure(own, "no token", AT + 60)
+    assert (kept_spending(own) or Spending()).problem == "no token"
 
 
 @pytest.mark.parametrize(

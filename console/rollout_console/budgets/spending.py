@@ -9,7 +9,7 @@ raises of every operator are held.
 import hashlib
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple
@@ -19,6 +19,7 @@ from msgspec.structs import replace
 
 from rollout_console.budgets.periods import Period, period_at
 from rollout_console.common.files import real_path, replacing, write_private
+from rollout_console.common.tried_lock import tried_lock
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -30,6 +31,8 @@ _MOST_TIME = 7_258_118_400.0
 """The year 2200 in epoch seconds: a time after it is none."""
 _AHEAD_S = 300.0
 """How far in the future a count may be, in seconds: clocks of hosts differ a little."""
+_LOCK_WAIT_S = 0.5
+"""How long another process that writes the spending is waited for, in seconds."""
 
 
 class Scope(NamedTuple):
@@ -115,8 +118,28 @@ def spending_path(folder: Path, rollout_file: Path, profile: str) -> Path:
     return folder / f"spending-{digest[:16]}.json"
 
 
-def keep_spending(found: Spending, path: Path) -> None:
-    """Write the spending; that it cannot be kept is no error of whoever counted."""
+def keep_spending(found: Spending, path: Path, *, only_newer: bool = False) -> bool:
+    """Write the spending, unless a count that began later has; return whether it is to be kept.
+
+    With ``only_newer`` also unless another is up to a later time. That it cannot be written is no
+    error of whoever counted.
+    """
+    with tried_lock(path.parent, _LOCK_WAIT_S):
+        before = kept_spending(path)
+        if before is not None and found.until < before.until:
+            is_later = found.counted_at < before.counted_at and _is_newer(before, found)
+            if only_newer or is_later:
+                return False
+        _write(found, path)
+    return True
+
+
+def _is_newer(before: Spending, found: Spending) -> bool:
+    """Return whether a kept count is up to a later time, and not of a clock that was wrong."""
+    return found.until < before.until <= found.counted_at + _AHEAD_S
+
+
+def _write(found: Spending, path: Path) -> None:
     with suppress(OSError, ValueError):
         write_private(path, msgspec.json.encode(found))
 
@@ -182,11 +205,12 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
     Where that folder cannot be written to, or has a newer count, nothing is done.
     """
     path, mine = shared_path(rollout_file), replace(found, failed_at=0.0, problem="")
-    before = kept_spending(path)
-    if before is not None and found.until < before.until <= found.counted_at + _AHEAD_S:
-        return
-    with suppress(OSError, ValueError):
+    with suppress(OSError, ValueError), ExitStack() as stack:
         status = rollout_file.stat()
+        stack.enter_context(tried_lock(path.parent, _LOCK_WAIT_S))
+        before = kept_spending(path)
+        if before is not None and _is_newer(before, found):
+            return
         with replacing(path) as stream:
             with suppress(OSError):  # the user may not be in that group
                 os.fchown(stream.fileno(), -1, status.st_gid)
@@ -195,6 +219,8 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
 
 
 def note_failure(path: Path, problem: str, now: float) -> None:
-    """Keep why counting failed, beside what was counted before."""
-    before = kept_spending(path) or Spending()
-    keep_spending(replace(before, problem=problem, failed_at=now), path)
+    """Keep why counting failed, beside what was counted before; unless a later count did not."""
+    with tried_lock(path.parent, _LOCK_WAIT_S):
+        before = kept_spending(path) or Spending()
+        if not now < before.counted_at <= now + _AHEAD_S:
+            _write(replace(before, problem=problem, failed_at=now), path)

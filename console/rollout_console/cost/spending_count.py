@@ -14,7 +14,6 @@ from rollout_console.budgets.periods import DAY_S
 from rollout_console.budgets.spending import (
     Spending,
     keep_spending,
-    kept_spending,
     note_failure,
     scopes_at,
     share_spending,
@@ -78,12 +77,9 @@ def count_spending(
         raise
     took_s = time.monotonic() - start
     spending = replace(counted.spending, profile=file.profile, counted_at=began, took_s=took_s)
-    before = kept_spending(kept_at)
     # Without the network it may know less than what was counted with it.
-    if not offline or before is None or before.until <= spending.until:
-        keep_spending(spending, kept_at)
-        if shares:
-            share_spending(spending, path)
+    if keep_spending(spending, kept_at, only_newer=offline) and shares:
+        share_spending(spending, path)
     return Counted(spending, counted.words)
 
 
