@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rollout_console.common.files import locked_folder
 from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import ModelFilter, Shelf, changes_between, contract_lines
 from rollout_console.sim.server import SimServer
@@ -309,6 +310,53 @@ async def test_the_last_look_is_kept(own: tuple[SimServer, Catalogue], tmp_path:
     catalogue[gone.id] = gone
     await again.refresh()
     assert again.changes == {"gpt-5.4-mini": "new"}
+
+
+async def test_what_two_consoles_learn_and_see_is_kept(
+    own: tuple[SimServer, Catalogue], tmp_path: Path
+) -> None:
+    """Each has read the cache at its start, before the other wrote to it."""
+    server, room = own
+    await room.refresh()
+    server.state.catalogue.pop("gpt-5.4-mini")
+    await room.refresh()
+    other = Catalogue(server.base_url, tmp_path)
+    room.mark_seen()
+    await other.recommend("video")
+    assert Catalogue(server.base_url, tmp_path).changes == {}
+    await room.refresh()
+    kept = Catalogue(server.base_url, tmp_path)
+    assert kept.changes == {}
+    assert kept.shelf.select(ModelFilter(scene="video"), "rank")[0].evidence["video"].rank
+
+
+async def test_a_later_look_of_another_console_is_not_undone(
+    own: tuple[SimServer, Catalogue], tmp_path: Path
+) -> None:
+    server, room = own
+    await room.refresh()
+    other = Catalogue(server.base_url, tmp_path)
+    server.state.catalogue.pop("gpt-5.4-mini")
+    await room.refresh()
+    other.mark_seen()  # of what it shows, which has the model still
+    assert Catalogue(server.base_url, tmp_path).changes == {"gpt-5.4-mini": "gone"}
+    late = Catalogue(server.base_url, tmp_path)
+    server.state.catalogue.pop("gpt-5.4")
+    await room.refresh()
+    room.mark_seen()
+    late.mark_seen()
+    assert Catalogue(server.base_url, tmp_path).changes == {}
+
+
+async def test_a_cache_whose_folder_stays_locked_is_written_all_the_same(
+    own: tuple[SimServer, Catalogue], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server, room = own
+    monkeypatch.setattr("rollout_console.models.catalogue._LOCK_WAIT_S", 0.01)
+    with locked_folder(tmp_path, 0):
+        await room.refresh()
+    assert room.trouble == ""
+    assert Catalogue(server.base_url, tmp_path).age_s() is not None
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"base_url":1}', b"\xff", b"null"])

@@ -7,11 +7,15 @@ from pathlib import Path
 
 import msgspec
 
+from rollout_console.common.tried_lock import tried_lock
 from rollout_console.models.queries import Changes, Shelf, changes_between
 from rollout_console.tokenlab.catalogue_cache import CatalogueCache, Kept
 from rollout_console.tokenlab.errors import ApiError
 from rollout_console.tokenlab.models import ModelInfo
 from rollout_gate.secret import Secret
+
+_LOCK_WAIT_S = 1.0
+"""How long another process that writes the cache is waited for, in seconds."""
 
 
 class Catalogue:
@@ -111,7 +115,16 @@ class Catalogue:
 
     def mark_seen(self) -> None:
         """Make the current catalogue the seen baseline of later changes."""
-        self._update(lambda kept: kept and msgspec.structs.replace(kept, seen=kept.models))
+        shown = self._kept
+
+        def with_seen(kept: Kept | None) -> Kept | None:
+            if kept is None or shown is None:
+                return kept
+            if kept.at > shown.at and kept.seen != shown.seen:
+                return kept  # somebody has seen a later one
+            return msgspec.structs.replace(kept, seen=shown.models)
+
+        self._update(with_seen)
 
     # -- helpers ---------------------------------------------------------------------------------
 
@@ -125,14 +138,21 @@ class Catalogue:
         self._update(with_found)
 
     def _update(self, change: Callable[[Kept | None], Kept | None]) -> None:
-        """Read, modify and write under a lock: answers arrive in several threads, none is lost."""
+        """Read, modify and write under locks: of what several threads, and the consoles of this
+        user, bring into the cache nothing is lost."""
         with self._lock:
-            kept = change(self._kept)
-            if kept is None:
-                return
-            self._kept = kept
-            self.trouble = self._cache.save(kept) if self._keeps else ""
-            self._shelve()
+            if self._keeps:
+                with tried_lock(self._cache.path.parent, _LOCK_WAIT_S):
+                    # After a write that failed the cache lacks what is known here.
+                    known = self._kept if self.trouble else self._cache.load() or self._kept
+                    kept = change(known)
+                    if kept is not None:
+                        self.trouble = self._cache.save(kept)
+            else:
+                kept = change(self._kept)
+            if kept is not None:
+                self._kept = kept
+                self._shelve()
 
     def _shelve(self) -> None:
         models = [] if self._kept is None else self._kept.models
