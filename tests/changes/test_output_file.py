@@ -1,6 +1,7 @@
 """An output asked for by path replaces an earlier output, and nothing else that exists."""
 
 import os
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -109,3 +110,18 @@ def test_a_file_system_without_hard_links_has_outputs_too(
     monkeypatch.setattr(os, "link", refuse)
     output(tmp_path / "out")
     assert os.listdir(tmp_path) == ["out"]
+
+
+def test_what_a_killed_export_left_is_removed_after_an_hour(tmp_path: Path) -> None:
+    """A younger one may be of an export that is still written; other names are nobody's."""
+    for name in (".rollout-output.old", ".rollout-output.new", ".rollout-outputs", "notes"):
+        (tmp_path / name).write_text("half")
+    hour_ago = time.time() - 3_700
+    for name in (".rollout-output.old", ".rollout-outputs", "notes"):
+        os.utime(tmp_path / name, (hour_ago, hour_ago))
+    (tmp_path / ".rollout-output.folder").mkdir()
+    os.utime(tmp_path / ".rollout-output.folder", (hour_ago, hour_ago))
+    output(tmp_path / "out")
+    assert sorted(os.listdir(tmp_path)) == [
+        ".rollout-output.folder", ".rollout-output.new", ".rollout-outputs", "notes", "out",
+    ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -15,6 +16,9 @@ _MODE = 0o644  # of a new file: applications of other users read it, and it has 
 PRIVATE = 0o600
 """The mode of a new file that is for its owner alone."""
 _HEAD_BYTES = 64 * 1024
+_PREFIX = ".rollout-output."
+_LEFT_AFTER_S = 3600.0
+"""Seconds after which a temporary file is one of an export that was killed."""
 
 
 def write_output(
@@ -82,7 +86,8 @@ def _replace(
     mode: int,
     check: Callable[[], None],
 ) -> None:
-    descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=".rollout-output.")
+    _remove_leftovers(target.parent)
+    descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=_PREFIX)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             write(stream)
@@ -102,6 +107,17 @@ def _replace(
         with suppress(OSError):  # it has been renamed
             Path(temp).unlink()
     sync_folder(target.parent)
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove the temporary files of exports that were killed before the rename."""
+    before = time.time() - _LEFT_AFTER_S
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(_PREFIX):
+                with suppress(OSError):  # another user's, or a folder
+                    if entry.stat(follow_symlinks=False).st_mtime < before:
+                        Path(entry.path).unlink()
 
 
 def _linked(temp: str, target: Path) -> bool:
