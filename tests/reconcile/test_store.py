@@ -108,6 +108,11 @@ def test_garbage_is_named_and_set_aside(store: UsageStore, size: int) -> None:
     assert aside.read_bytes().startswith(b"garbage!")
     store.commit("k", listing([record(NOON)]))
     assert len(rows(store)) == 1
+    store.close()
+    store.path.write_bytes(b"again!!!" * (size // 8))
+    again = store.set_aside()
+    assert again.read_bytes().startswith(b"again!!!")
+    assert aside.read_bytes().startswith(b"garbage!"), "an earlier copy is kept"
 
 
 def test_damage_in_the_middle_is_named(store: UsageStore) -> None:

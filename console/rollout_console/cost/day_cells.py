@@ -13,14 +13,13 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, Self
 
-from rollout_console.common.files import locked_folder, make_private, real_path
+from rollout_console.common.files import make_private, real_path
 from rollout_console.common.folders import folder_of
+from rollout_console.common.set_aside import set_aside
 from rollout_console.reconcile.money import plain, stored
 
 BUSY_S = 20.0
 """How long another process that writes the days is waited for, in seconds."""
-_ASIDE_WAIT_S = 2.0
-"""How long another process that sets the damaged file aside is waited for, in seconds."""
 _VERSION = 1
 _SCHEMA = (
     """
@@ -177,7 +176,7 @@ class DayCells:
             )
             return
         try:
-            aside = self._set_aside()
+            aside = set_aside(self.path, self._file)
             self._db = self._opened()
             self._say(
                 f"the days kept at {self.path} were unusable ({error}) and are counted anew: what"
@@ -185,21 +184,6 @@ class DayCells:
             )
         except _FAULTS as second:
             self._say(f"the days at {self.path} cannot be kept ({second}): each is matched anew")
-
-    def _set_aside(self) -> Path:
-        """Rename the damaged file, unless another process has done so; return its newest copy."""
-        with locked_folder(self.path.parent, _ASIDE_WAIT_S):
-            copies = [self.path.with_name(f"{self.path.name}.corrupt")]
-            while copies[-1].exists():
-                aside = copies[0].with_name(f"{copies[0].name}-{len(copies) + 1}")
-                copies.append(aside)
-            if len(copies) > 1 and self.path.stat().st_ino != self._file:
-                return copies[-2]  # a new file is there already, which others count into
-            journal = self.path.with_name(f"{self.path.name}-journal")
-            with suppress(FileNotFoundError):  # SQLite would roll the new file back with it
-                journal.replace(copies[-1].with_name(f"{copies[-1].name}-journal"))
-            self.path.replace(copies[-1])
-            return copies[-1]
 
     def _say(self, words: str) -> None:
         self.trouble = self.trouble or words

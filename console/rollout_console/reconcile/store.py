@@ -20,6 +20,7 @@ from typing import Self
 import msgspec
 
 from rollout_console.common.files import make_private
+from rollout_console.common.set_aside import set_aside
 from rollout_console.reconcile.errors import BadRecord, CorruptStore, UsageStoreError
 from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain, stored
 from rollout_console.reconcile.schema import FIRST_S, LAST_S, SCHEMA, VERSION
@@ -149,12 +150,8 @@ class UsageStore:
     def set_aside(self) -> Path:
         """Rename a corrupt database, so that a new one takes its place; return its new path."""
         self.close()
-        aside = self.path.with_name(f"{self.path.name}.corrupt")
         with self._translated():
-            for suffix in ("-wal", "-shm"):
-                self.path.with_name(f"{self.path.name}{suffix}").unlink(missing_ok=True)
-            self.path.replace(aside)
-        return aside
+            return set_aside(self.path, self._identity[1] if self._identity != _NOWHERE else None)
 
     def keep_keys(self, keys: Iterable[ApiKey]) -> None:
         """Keep the list of keys; those that were known and are not in it are no longer listed."""
