@@ -37,6 +37,7 @@ E2E = frozenset(
         "sim/test_demo.py",
         "sim/test_guard_drill.py",
         "sim/test_report_drill.py",
+        "ui/test_continued.py",
         "ui/test_drill.py",
         "ui/test_pictures.py",
         "ui/test_reopening.py",

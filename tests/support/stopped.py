@@ -16,9 +16,9 @@ def stop_in_its_write(pid: int, pipe: int) -> None:
     """Send SIGSTOP, then SIGCONT, to a process that is blocked by a full pipe."""
     until(lambda: _bytes_in(pipe) >= _PIPE_BYTES)
     os.kill(pid, signal.SIGSTOP)
-    until(lambda: _state_of(pid) == "T")
+    until(lambda: state_of(pid) == "T")
     os.kill(pid, signal.SIGCONT)
-    until(lambda: _state_of(pid) != "T")
+    until(lambda: state_of(pid) != "T")
 
 
 def _bytes_in(pipe: int) -> int:
@@ -27,5 +27,6 @@ def _bytes_in(pipe: int) -> int:
     return found[0]
 
 
-def _state_of(pid: int) -> str:
+def state_of(pid: int) -> str:
+    """Return the state of a process, as in ps: T is stopped."""
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -6,11 +6,6 @@ terminal is on standard output alone.
 
 import io
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from textual.app import App
-    from textual.driver import Driver
 
 _ECH = b"\x1b[%p1%dX"
 
@@ -36,26 +31,3 @@ def erases_with_background() -> bool:
     except curses.error:  # no terminfo of this terminal
         return False
     return curses.tigetflag("bce") > 0 and curses.tigetstr("ech") == _ECH
-
-
-def driver_for(stream: io.TextIOWrapper | None) -> "type[Driver] | None":
-    """Return the driver that draws on a stream; None for Textual's own."""
-    if stream is None or stream is sys.__stderr__:
-        return None
-    from textual.drivers.linux_driver import LinuxDriver
-
-    class StreamDriver(LinuxDriver):
-        """Textual's driver for terminals, on that stream."""
-
-        def __init__(
-            self,
-            app: "App[Any]",
-            *,
-            debug: bool = False,
-            mouse: bool = True,
-            size: tuple[int, int] | None = None,
-        ) -> None:
-            super().__init__(app, debug=debug, mouse=mouse, size=size)
-            self._file = stream
-
-    return StreamDriver

@@ -21,8 +21,9 @@ from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, writ
 from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.key_order import IN_ORDER, KeyOrder
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
-from rollout_console.ui.output_stream import drawn_on, driver_for, erases_with_background
+from rollout_console.ui.output_stream import erases_with_background
 from rollout_console.ui.settings import Settings
+from rollout_console.ui.terminal_driver import TerminalDriver
 from rollout_console.ui.terminal_exit import start_no_more
 from rollout_console.ui.themes import DEFAULT_THEME, load_themes
 
@@ -48,7 +49,7 @@ class TerminalApp(App[None]):
         ``driver`` is one for the terminal where it is None.
         """
         self._frames = FrameDiff(erases=driver is None and erases_with_background())
-        super().__init__(driver or driver_for(drawn_on()))
+        super().__init__(driver or TerminalDriver)
         self.animation_level = "none"
         self.set_class("SSH_CONNECTION" in os.environ, "-remote")
         self.no_color = bool(os.environ.get("NO_COLOR"))
@@ -134,7 +135,7 @@ class TerminalApp(App[None]):
         gc.enable()
 
     def on_mount(self) -> None:
-        """Repaint on resume from SIGTSTP (Ctrl+Z, then ``fg``), and end if told so meanwhile."""
+        """Repaint when the process was continued (SIGCONT), and end if told so meanwhile."""
         self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
