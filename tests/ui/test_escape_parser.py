@@ -14,7 +14,7 @@ from textual.drivers import linux_driver, web_driver
 from textual.message import Message
 
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
-from rollout_console.ui.escape_parser import EscapeParser, read_escapes_as_keys
+from rollout_console.ui.escape_parser import EscapeParser, LateInput, read_escapes_as_keys
 from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import app_of
 from tests.ui.test_key_order import settled
@@ -55,11 +55,10 @@ def read(clock: list[float], *parts: str) -> list[str]:
 @settings(max_examples=100, deadline=None)
 @given(data=st.data())
 def test_keys_in_one_read_or_cut_anywhere_are_the_keys_that_were_typed(data: st.DataObject) -> None:
-    chosen = data.draw(st.lists(st.sampled_from(sorted(KEYS)), max_size=50))
-    chosen = [
-        name for before, name in zip(["", *chosen], chosen, strict=False)
-        if not (before == "escape" and name == "tab")
-    ]  # fmt: skip
+    chosen: list[str] = []
+    for name in data.draw(st.lists(st.sampled_from(sorted(KEYS)), max_size=50)):
+        if name != "tab" or chosen[-1:] != ["escape"]:
+            chosen.append(name)
     typed = "".join(KEYS[name] for name in chosen)
     cuts = sorted(data.draw(st.sets(st.integers(0, len(typed)), max_size=4)))
     ends = [0, *cuts, len(typed)]
@@ -99,6 +98,22 @@ def test_what_is_pasted_is_one_text_without_controls(clock: list[float], size: i
     assert read(clock, *parts) == ["x", "paste sk-abc RR]0;y\r\n\tü", "y"]
 
 
+def halted(clock: list[float], sent: str = "\x1b[200~lost") -> EscapeParser:
+    """Return a parser that has read the beginning of a paste, a second ago."""
+    parser = EscapeParser()
+    assert named(parser.feed(sent)) == []
+    clock.append(clock[-1] + 0.9)
+    assert named(parser.tick()) == []
+    clock.append(clock[-1] + 0.2)
+    assert named(parser.tick()) == ["paste lost"]
+    return parser
+
+
+def late(found: Iterable[Message]) -> list[object]:
+    """Return the names of keys and pastes, and of what is discarded whether it is over."""
+    return [one.is_over if isinstance(one, LateInput) else named([one])[0] for one in found]
+
+
 def test_keys_after_a_paste_that_lost_its_end_are_keys(clock: list[float]) -> None:
     parser = EscapeParser()
     assert named(parser.feed("\x1b\x1b[200~lost")) == ["escape"]
@@ -106,7 +121,70 @@ def test_keys_after_a_paste_that_lost_its_end_are_keys(clock: list[float]) -> No
     assert named(parser.tick()) == []
     clock.append(1.1)
     assert named(parser.tick()) == ["paste lost"]
+    assert late(parser.feed("\x1b")) == []
+    clock.append(1.4)
+    assert named(parser.tick()) == ["escape"]
     assert named(parser.feed("q")) == ["q"]
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.3, 60.0])
+def test_the_rest_of_a_paste_is_no_key_however_late_it_comes(
+    clock: list[float], pause: float
+) -> None:
+    parser = halted(clock)
+    for part in ("r", "\r", "y", "\x1b[31m", "y\x1b", "1", "\x1b[", "y more"):
+        assert late(parser.feed(part)) == [False]
+        clock.append(clock[-1] + pause)
+        assert late(parser.tick()) == []
+    assert late(parser.feed("y\x1b[201~j")) == [True, "j"]
+
+
+@pytest.mark.parametrize("cut", range(1, 6))
+def test_the_end_of_a_paste_may_be_cut_by_the_halt(clock: list[float], cut: int) -> None:
+    end = "\x1b[201~"
+    parser = halted(clock, f"\x1b[200~lost{end[:cut]}")
+    assert late(parser.feed(f"{end[cut:]}j")) == ["j"]
+
+
+def test_the_end_of_a_paste_is_no_escape(clock: list[float]) -> None:
+    parser = halted(clock)
+    assert late(parser.feed("\x1b")) == []
+    clock.append(clock[-1] + 0.1)
+    assert late(parser.tick()) == []
+    assert late(parser.feed("[201~j")) == ["j"]
+
+
+@pytest.mark.parametrize(
+    ("sent", "keys"),
+    [
+        ("\x1b", ["escape"]),
+        ("\x03", ["ctrl+c"]),
+        ("\x1b\x1b", ["escape", "escape"]),
+        ("\x1b[27u", ["escape"]),
+        ("\x1b[99;5u", ["ctrl+c"]),
+    ],
+)
+def test_an_escape_or_ctrl_c_alone_takes_keys_again(
+    clock: list[float], sent: str, keys: list[str]
+) -> None:
+    parser = halted(clock)
+    assert late(parser.feed("j")) == [False]
+    clock.append(clock[-1] + 1)
+    assert late(parser.feed(sent)) == []
+    clock.append(clock[-1] + 0.25)
+    assert late(parser.tick()) == keys
+    assert late(parser.feed("j")) == ["j"]
+
+
+async def test_it_is_said_that_keys_are_discarded(file: Path) -> None:
+    app = app_of(file)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await settled(pilot, app)
+        await pilot.press("question_mark")
+        for is_over in (False, False, True):
+            app.post_message(LateInput(is_over=is_over))
+        await until_shown(pilot, lambda: len(app.screen.query("Toast")) == 2)
+        assert "esc takes keys again" in next(iter(app._notifications)).message
 
 
 @pytest.mark.parametrize("character", ["j", "y", "\r", "1"])

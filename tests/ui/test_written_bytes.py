@@ -163,6 +163,19 @@ def test_an_escape_acts_before_textuals_delay(file: Path) -> None:
         pytest.fail(f"an escape took {took:.3f} s")
 
 
+def test_what_comes_after_a_halted_paste_is_said_to_be_left_out(file: Path) -> None:
+    with still(file) as console:
+        console.press("\x1b[200~a line of a log ")
+        console.bytes_until_quiet(quiet_s=1.3, within_s=1.3)
+        console.press("?")
+        console.until(lambda screen: "a paste halted" in screen)
+        console.press("\x1b")
+        console.bytes_until_quiet(quiet_s=0.3, within_s=0.3)
+        assert "│ Home" not in console.text()
+        console.press("?")
+        console.until(lambda screen: "│ Home" in screen)
+
+
 def test_nothing_happens_and_nothing_is_written(file: Path) -> None:
     with still(file) as console:
         assert console.bytes_until_quiet(quiet_s=2, within_s=2) == 0

@@ -4,6 +4,12 @@ A terminal sends alt and a key as the same bytes as escape and that key, and Tex
 decides for alt where both come in one read. No key of the console has alt, and an escape that is
 lost leaves a dialog open for the key after it: an enter would submit it. An escape in a pasted
 text (a colour that was copied with it) ends Textual's paste, and the rest acts as keys.
+
+No byte of a paste is ever a key, also where the rest comes late (packet loss over SSH), or never
+(the terminal has died): its ``r`` and ``y`` would roll back. What follows a paste that has halted
+is discarded up to its end, or up to an escape or ctrl+c alone. No silence ends it, however long: a
+late packet comes after a silence, too. A key is always behind the rest of the paste, as both come
+through one stream, so that an escape that nothing follows is the operator's.
 """
 
 import re
@@ -26,8 +32,22 @@ _MAY_PASTE = re.compile(r"\x1b(\[(2(00?)?)?)?$")
 """The start of a paste, as far as it has come."""
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Colours and other control sequences (ECMA-48), and control characters but tab and line ends."""
+_MAY_END = re.compile(r"\x1b(\[(2(01?)?)?)?$")
 _PASTES_FOR_S = 1.0
-"""Seconds without a byte after which a paste has lost its end: keys must not be pasted text."""
+"""Seconds without a byte after which a paste has halted: keys must not be pasted text."""
+_ALONE_FOR_S = 0.2
+"""Seconds without a byte after which an escape is alone, and not the start of a paste's end."""
+_WAYS_OUT = ("escape", "ctrl+c")
+_LONGEST_WAY_OUT = 32
+
+
+class LateInput(Message):
+    """Input was discarded: it came after a paste had halted, and may be the rest of it."""
+
+    def __init__(self, *, is_over: bool) -> None:
+        """``is_over`` is whether the paste's end has come, so that what follows it is keys."""
+        super().__init__()
+        self.is_over = is_over
 
 
 class EscapeParser(XTermParser):
@@ -38,6 +58,10 @@ class EscapeParser(XTermParser):
         self._held, self._held_at = "", 0.0
         self._pasted: list[str] | None = None
         self._pasted_at = 0.0
+        self._late: str | None = None
+        """What may be the start of a paste's end, while what comes is discarded; None else."""
+        self._late_at = 0.0
+        self._way_out: list[Message] = []
 
     def feed(self, data: str) -> Iterable[Message]:
         """Yield the events of ``data``, which is empty at the end of the input."""
@@ -45,6 +69,8 @@ class EscapeParser(XTermParser):
             yield from self._release()
             yield from super().feed("")
             return
+        if self._late is not None:
+            data = yield from self._discard(data, self._late)
         data, self._held = self._held + data, ""
         while data:
             part = self._keys if self._pasted is None else self._paste
@@ -56,7 +82,11 @@ class EscapeParser(XTermParser):
         if self._held and now >= self._held_at + constants.ESCAPE_DELAY:
             yield from self._release()
         if self._pasted is not None and now >= self._pasted_at + _PASTES_FOR_S:
-            yield from self._end_paste()
+            yield from self._halt_paste(self._pasted)
+        if self._way_out and now >= self._late_at + _ALONE_FOR_S:
+            self._late = None
+            yield from self._way_out
+            self._way_out = []
         yield from super().tick()
 
     def _keys(self, data: str) -> Generator[Message, None, str]:
@@ -101,12 +131,41 @@ class EscapeParser(XTermParser):
         self._pasted += [text[:at], text[at:]]
         self._pasted_at = get_time()
         if ends:
-            yield from self._end_paste()
+            yield self._end_paste(self._pasted)
         return rest
 
-    def _end_paste(self) -> Iterable[Message]:
-        text, self._pasted = "".join(self._pasted or ()), None
-        yield events.Paste(_CONTROLS.sub("", text))
+    def _end_paste(self, parts: list[str]) -> Message:
+        self._pasted = None
+        return events.Paste(_CONTROLS.sub("", "".join(parts)))
+
+    def _halt_paste(self, parts: list[str]) -> Iterable[Message]:
+        """Yield what has come of a paste, and discard from now on what may be the rest."""
+        begun = _MAY_END.search(parts[-1])
+        self._late = begun[0] if begun else ""
+        yield self._end_paste([*parts[:-1], parts[-1].removesuffix(self._late)])
+
+    def _discard(self, data: str, before: str) -> Generator[Message, None, str]:
+        """Return what is after the end of a paste that has halted; yield that there was more."""
+        late, ends, rest = (before + data).partition(_PASTED)
+        begun = None if ends else _MAY_END.search(late)
+        self._late, self._late_at = None if ends else begun[0] if begun else "", get_time()
+        self._way_out = [] if ends else _way_out_of(data)
+        if late and not self._way_out:
+            yield LateInput(is_over=bool(ends))
+        return rest
+
+
+def _way_out_of(data: str) -> list[Message]:
+    """Return the events of ``data`` where they are all escapes or ctrl+c; none otherwise.
+
+    A terminal sends these as one byte each, or as a sequence (Kitty's keyboard protocol).
+    """
+    if len(data) > _LONGEST_WAY_OUT:
+        return []
+    parser = XTermParser()
+    found = [*parser.feed(data), *parser.feed("")]
+    is_way_out = all(isinstance(one, events.Key) and one.key in _WAYS_OUT for one in found)
+    return found if is_way_out else []
 
 
 def read_escapes_as_keys() -> None:

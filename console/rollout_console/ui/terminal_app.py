@@ -5,12 +5,13 @@ import gc
 import os
 import sys
 from contextlib import suppress
+from time import monotonic
 from typing import Any
 
 from rich.console import RenderableType
 from rich.segment import Segments
 from rich.text import Text
-from textual import events
+from textual import events, on
 from textual.app import App
 from textual.driver import Driver
 from textual.filter import LineFilter
@@ -18,6 +19,7 @@ from textual.screen import Screen
 from textual.theme import Theme
 
 from rollout_console.ui.ascii_filter import AsciiFilter, terminal_encoding, written_encoding
+from rollout_console.ui.escape_parser import LateInput
 from rollout_console.ui.frame_diff import FrameDiff
 from rollout_console.ui.key_order import IN_ORDER, KeyOrder
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
@@ -29,6 +31,10 @@ from rollout_console.ui.themes import DEFAULT_THEME, load_themes
 
 _RESIZED_AFTER_S = 0.1
 """Seconds in which Textual has drawn another size: what it has drawn is not written again."""
+
+_HALTED_PASTE = "a paste halted, and what comes is left out until its end: esc takes keys again"
+_CUT_PASTE = "a paste halted, and the rest was left out: paste it again"
+_SHOWN_FOR_S = 10.0
 
 
 class TerminalApp(App[None]):
@@ -63,6 +69,7 @@ class TerminalApp(App[None]):
         self.keys = KeyOrder(self, super().on_event)
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
+        self._said_until: dict[str, float] = {}
 
     def _use_theme_of(self, settings: Settings) -> list[str]:
         """Load the themes and use the one that the settings name; return what is wrong with it."""
@@ -140,6 +147,17 @@ class TerminalApp(App[None]):
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
             self._end()
+
+    @on(LateInput)
+    def _input_discarded(self, event: LateInput) -> None:
+        """Say that keys are discarded, above dialogs, too: the console must not seem dead.
+
+        It is said once for as long as it is shown.
+        """
+        words, now = _CUT_PASTE if event.is_over else _HALTED_PASTE, monotonic()
+        if now >= self._said_until.get(words, 0.0):
+            self._said_until[words] = now + _SHOWN_FOR_S
+            self.notify(words, severity="warning", timeout=_SHOWN_FOR_S, markup=False)
 
     def exit(self, *arguments: Any, **more: Any) -> None:
         """Exit the app; keys that come after it are dropped."""
