@@ -52,6 +52,10 @@ if TYPE_CHECKING:
     from rollout_console.ui.screens.money.state import MoneyView
 
 
+_NEVER_HELD = ("ctrl+c", "ctrl+q")
+"""Keys that edit nothing, and that are for leaving: they wait for no form."""
+
+
 class Incidents(Protocol):
     """The practice incidents that the demo's simulator can inject."""
 
@@ -153,23 +157,22 @@ class ConsoleApp(TerminalApp):
             self.set_timer(AFTER_S, preload)
 
     def on_key(self, event: events.Key) -> None:
-        """Give a printable key that no widget took to what it was typed for.
+        """Give a key that no widget took to what it was typed for: one that edits to a form alone.
 
         That is a dialog that was opened since, one that an action is about to open, the only line
         of a dialog that has lost the focus, or an input: the r of an org's name must not roll back.
         """
-        if not event.is_printable:
-            return
         line, typed = self.focused, events.Key(event.key, event.character)
-        if self.keys.is_early:
+        if event.is_printable and self.keys.is_early:
             event.stop()
             event.prevent_default()
             self.keys.again(typed)
             return
-        beside = self._beside_home
-        if beside is not None and not isinstance(line, Input) and beside.takes_ahead(typed):
+        if event.key not in _NEVER_HELD and self._is_for_a_form(typed):
             event.stop()
             event.prevent_default()
+            return
+        if not event.is_printable:
             return
         if line is None and getattr(self.screen, "TAKES_DIGITS", False):
             line = next(iter(self.screen.query(Input)), None)
@@ -177,6 +180,14 @@ class ConsoleApp(TerminalApp):
             event.stop()
             event.prevent_default()
             line.post_message(typed)
+
+    def on_paste(self, event: events.Paste) -> None:
+        """Keep a paste that no widget took for the form that an action is about to open."""
+        self._is_for_a_form(events.Paste(event.text))
+
+    def _is_for_a_form(self, typed: events.Key | events.Paste) -> bool:
+        beside = None if isinstance(self.focused, Input) else self._beside_home
+        return beside is not None and beside.takes_ahead(typed)
 
     def action_help(self) -> None:
         """Open the help of the active screen, which lists its key bindings."""

@@ -1,6 +1,8 @@
 """Base classes of all screens but home: notices, disabled keys, one action at a time."""
 
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from itertools import takewhile
 from math import inf
 from time import monotonic, time
 from typing import TYPE_CHECKING, Any, ClassVar, cast
@@ -41,6 +43,18 @@ FAULTS = (ApiError, OperationError, VaultError, RolloutError, HistoryError)
 """Expected errors, each reported as one sentence on the screen."""
 
 
+Typed = events.Key | events.Paste
+"""What may be type-ahead."""
+
+
+def _is_text(typed: Typed) -> bool:
+    return isinstance(typed, events.Paste) or typed.is_printable
+
+
+def _is_escape(typed: Typed) -> bool:
+    return isinstance(typed, events.Key) and typed.key == "escape"
+
+
 class BesideScreen(Opened, Screen[None]):
     """A screen that is opened from home and left with escape.
 
@@ -69,7 +83,7 @@ class BesideScreen(Opened, Screen[None]):
         self._busy = False
         self._made_at = monotonic()
         self._started: LoopTime | None = None
-        self._typed_ahead: list[events.Key] = []
+        self._typed_ahead: list[Typed] = []
 
     def why_not(self, key: Key) -> str:
         """Return why a key is disabled now; empty where it is enabled."""
@@ -155,7 +169,9 @@ class BesideScreen(Opened, Screen[None]):
             self.say(_UNDER_WAY, bad=True)
             return
         self._busy = True
-        self._started = LoopTime(_OPENS_WITHIN_S)
+        if self._started is not None:
+            self._started.stop()
+        self._started = LoopTime(_OPENS_WITHIN_S, partial(self.call_later, self._opens_no_form))
         self._typed_ahead.clear()
         self._run_flow(flow)
 
@@ -163,28 +179,56 @@ class BesideScreen(Opened, Screen[None]):
         """Return whether a key is to wait a moment for the rows, from which it chooses."""
         return self._reading.is_first and monotonic() - self._made_at < _ROWS_WITHIN_S
 
-    def takes_ahead(self, key: events.Key) -> bool:
-        """Return whether a key event is type-ahead for a dialog about to open, and buffer it.
+    def takes_ahead(self, typed: Typed) -> bool:
+        """Return whether a key or a paste is type-ahead for a form about to open, and buffer it.
 
-        On a slow link a key and the text for its form arrive together: that text must not act as
-        keys of this screen. Keys are buffered for the first two seconds of an action, and dropped
-        if the action ends or what it opens has no input; but for a first one that opens another
-        screen, which does so then.
+        On a slow link a key and the text for its form arrive together: neither that text nor the
+        keys that edit it must act on this screen. They are buffered for the first two seconds of an
+        action. Where it opens no form by then, or what it opens has no input, the text is dropped.
         """
         if not self._busy or self._started is None or self._started.is_over:
             return False
-        self._typed_ahead.append(key)
+        self._typed_ahead.append(typed)
         self.say(_UNDER_WAY, bad=True)
         return True
 
     def on_screen_suspend(self) -> None:
-        """Replay the buffered type-ahead into the input of the dialog that has opened."""
-        in_time = self._started is not None and not self._started.is_over
-        self._started = None
-        typed, self._typed_ahead = self._typed_ahead if in_time else [], []
+        """Replay the buffered type-ahead into the input of the dialog that has opened.
+
+        An escape closes the dialog also where it has no input, and what follows is keys again.
+        """
+        if self._started is not None:
+            self._started.stop()
+            self._started = None
+        typed, self._typed_ahead = self._typed_ahead, []
         if typed:
             self.say("")
-            self._key_order.type_ahead(typed)
+            at = next((at for at, one in enumerate(typed) if _is_escape(one)), len(typed))
+            self._dispatch(typed[at:])
+            self._key_order.type_ahead(typed[:at])
+
+    def _opens_no_form(self) -> None:
+        """Dispatch what was no text of a form: up to the first of its letters, and an escape.
+
+        A first letter that opens another screen does so: the operator's next key is meant for that
+        screen, and must not act on this one.
+        """
+        typed, self._typed_ahead = self._typed_ahead, []  # not meant for what opens later
+        if not self.is_current:
+            return
+        keys = [*takewhile(lambda one: not _is_text(one), typed)]
+        rest = typed[len(keys) :]
+        if rest and self._opens_a_screen(rest[0]):
+            keys.append(rest[0])
+        else:
+            keys += [one for one in rest if _is_escape(one)][:1]
+        if keys and self._trouble == _UNDER_WAY:
+            self.say("")  # an escape would dismiss what was said of itself
+        self._dispatch(keys)
+
+    def _dispatch(self, typed: Sequence[Typed]) -> None:
+        for one in reversed(typed):
+            self._key_order.again(one)
 
     @property
     def _key_order(self) -> "KeyOrder":
@@ -198,13 +242,10 @@ class BesideScreen(Opened, Screen[None]):
             self.say(str(error), bad=True)
         finally:
             self._busy = False
-            typed, self._typed_ahead = self._typed_ahead, []  # not meant for what opens later
-            if typed and self.is_current and self._opens_a_screen(typed[0].key):
-                # The operator's next key is meant for that screen: it must not act on this one.
-                self._key_order.again(typed[0])
+            self._opens_no_form()
 
-    def _opens_a_screen(self, key: str) -> bool:
-        bound = self.active_bindings.get(key)
+    def _opens_a_screen(self, typed: Typed) -> bool:
+        bound = self.active_bindings.get(typed.key) if isinstance(typed, events.Key) else None
         return bound is not None and (bound.binding.id or "").startswith("screen.")
 
 
