@@ -26,6 +26,10 @@ REVISION_DIGITS = 12
 MOST_REPORTED = 16
 """Limit of the deduplication: the number of types of exceptions that are reported."""
 
+_WRITES_FOR_S = 0.02
+_TRIES = 10
+"""For how long, and how often, a file that ends in the middle of a line is looked at again."""
+
 TaskState = Literal["open", "completed", "failed", "cancelled"]
 """An async task that runs or waits, and the three ends of one."""
 
@@ -106,7 +110,8 @@ class AccessLog(Locked):
     that it has lost, and looks at the last byte then. What is left is a process that has the file
     open and has lost nothing meanwhile: its next line is appended to that torn one, unreadable,
     and not counted. An empty line is possible where another process is in the middle of its write
-    just then, or where the file cannot be read; readers have to skip it.
+    for longer than _WRITES_FOR_S just then, or where the file cannot be read; readers have to skip
+    it.
 
     ``on_line`` is called with each record once it was written, or lost, by the thread that has
     appended it and without the log's lock; an exception of it is logged once for each type.
@@ -244,20 +249,27 @@ class AccessLog(Locked):
         self._inode = _inode_of(status)
         self._descriptor = descriptor
         if stat.S_ISREG(status.st_mode):
-            self._torn = status.st_size > 0 and not self._ends_whole()
+            self._torn = status.st_size > 0 and not self._ends_whole(0 if self._failing else _TRIES)
         return descriptor
 
-    def _ends_whole(self) -> bool:
+    def _ends_whole(self, tries: int) -> bool:
         """Return whether the file ends with a newline; False where it cannot be read.
 
-        It is asked only when the file is opened, so that no ordinary line waits for it.
+        It is asked only when the file is opened, so that no ordinary line waits for it. A write of
+        another process is not atomic for a reader, and may be under way: it is looked ``tries``
+        times more.
         """
         try:
             reading = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError:
             return False
         try:
-            return os.pread(reading, 1, os.lseek(reading, -1, os.SEEK_END)) == b"\n"
+            while os.pread(reading, 1, os.lseek(reading, -1, os.SEEK_END)) != b"\n":
+                if tries <= 0:
+                    return False
+                tries -= 1
+                time.sleep(_WRITES_FOR_S / _TRIES)
+            return True
         except OSError:
             return False
         finally:

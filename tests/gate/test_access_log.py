@@ -44,6 +44,27 @@ def test_four_processes_tear_no_line(tmp_path: Path) -> None:
     assert all(json.loads(text)["org"] == "acme" for text in lines)
 
 
+def test_a_line_that_is_being_written_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "access.jsonl"
+    path.write_text('{"written":')
+    looks: list[float] = []
+
+    def meanwhile(seconds: float) -> None:
+        looks.append(seconds)
+        if len(looks) == 3:
+            with path.open("a") as other:
+                other.write("true}\n")
+
+    monkeypatch.setattr("rollout_gate.access_log.time.sleep", meanwhile)
+    log = AccessLog(path)
+    log.append(line(1))
+    log.close()
+    assert [bool(text) for text in path.read_text().split("\n")] == [True, True, False]
+    assert 0.005 < sum(looks) < 0.01
+
+
 def test_a_rotated_log_is_made_anew_and_unknown_fields_are_left_out(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     log = AccessLog(path)
