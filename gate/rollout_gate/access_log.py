@@ -193,13 +193,21 @@ class AccessLog(Locked):
         newline already. A second descriptor is needed: with O_APPEND, Linux's pwrite appends.
         """
         end = os.lseek(descriptor, 0, os.SEEK_CUR)
-        other = os.open(self._path, os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        other = self._opened_again(descriptor)
         try:
             status = os.fstat(other)
             if _inode_of(status) == self._inode and 0 < end <= status.st_size:
                 os.pwrite(other, b"\n", end - 1)
         finally:
             os.close(other)
+
+    def _opened_again(self, descriptor: int) -> int:
+        """Open the file of a descriptor for writing, also after it was renamed where /proc is."""
+        flags = os.O_WRONLY | os.O_CLOEXEC | os.O_NONBLOCK
+        try:
+            return os.open(f"/proc/self/fd/{descriptor}", flags)
+        except FileNotFoundError:
+            return os.open(self._path, flags)
 
     def _count_lost(self, error: Exception) -> None:
         self.lost += 1

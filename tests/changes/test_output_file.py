@@ -114,14 +114,15 @@ def test_a_file_system_without_hard_links_has_outputs_too(
 
 def test_what_a_killed_export_left_is_removed_after_an_hour(tmp_path: Path) -> None:
     """A younger one may be of an export that is still written; other names are nobody's."""
-    for name in (".rollout-output.old", ".rollout-output.new", ".rollout-outputs", "notes"):
+    old, new = ".rollout-output.old_0001", ".rollout-output.new_0001"
+    for name in (old, new, ".rollout-output.csv", "notes"):
         (tmp_path / name).write_text("half")
     hour_ago = time.time() - 3_700
-    for name in (".rollout-output.old", ".rollout-outputs", "notes"):
+    for name in (old, ".rollout-output.csv", "notes"):
         os.utime(tmp_path / name, (hour_ago, hour_ago))
     (tmp_path / ".rollout-output.folder").mkdir()
     os.utime(tmp_path / ".rollout-output.folder", (hour_ago, hour_ago))
     output(tmp_path / "out")
     assert sorted(os.listdir(tmp_path)) == [
-        ".rollout-output.folder", ".rollout-output.new", ".rollout-outputs", "notes", "out",
+        ".rollout-output.csv", ".rollout-output.folder", ".rollout-output.new_0001", "notes", "out",
     ]  # fmt: skip

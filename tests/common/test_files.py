@@ -99,10 +99,13 @@ def test_a_lock_is_waited_for_and_no_longer_than_that(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_that_root_writes_belongs_to_whom_the_folder_belongs(tmp_path: Path) -> None:
+def test_a_file_that_root_writes_belongs_to_whom_it_or_the_folder_did(tmp_path: Path) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     os.chown(folder, 65534, 65534)
     write_private(folder / "state.json", b"{}")
     found = (folder / "state.json").stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (65534, 65534, 0o600)
+    os.chown(folder / "state.json", 1234, 65534)
+    write_private(folder / "state.json", b"{1}")
+    assert (folder / "state.json").stat().st_uid == 1234

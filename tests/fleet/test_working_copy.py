@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.common.files import write_private
+from rollout_console.common.files import locked_folder, write_private
 from rollout_console.etcd.address import address_of
 from rollout_console.fleet import working_copy
 from rollout_console.fleet.working_copy import WorkingCopy
@@ -54,6 +54,18 @@ def test_the_same_files_are_usable_where_the_record_cannot_be_written(
     assert one.put(1, 6, {"": b"x"}) == 0
     with pytest.raises(OSError, match="No space left"):
         one.put(1, 7, {"": b"y"})
+
+
+def test_nobody_waits_for_a_lock_to_keep_the_same_files(
+    copies: tuple[WorkingCopy, WorkingCopy], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, _ = copies
+    one.put(1, 5, {"": b"x"})
+    waited: list[float] = []
+    monkeypatch.setattr("rollout_console.changes.folder_lock.time.sleep", waited.append)
+    with locked_folder(one.folder, 0):
+        assert one.put(1, 6, {"": b"x"}) == 0
+    assert waited == []
 
 
 def test_a_kill_between_record_and_file_puts_no_older_version(

@@ -318,7 +318,8 @@ def test_a_record_that_cannot_be_read_raises_no_traffic(server: Server, how: str
     assert server.mirror.standing.trouble == ""
 
 
-def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server) -> None:
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server, restarts: bool) -> None:
     """It is etcd's, and no rollback of this server alone, once the record can be read again."""
     server.gets(text(default="10"), 1)
     server.edits(SetRolledBack(True, "chat", "globex"))
@@ -333,6 +334,8 @@ def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server) -> N
     assert server.is_latched("globex")
     where.rmdir()
     where.write_bytes(kept)
+    if restarts:
+        server.start()
     server.mirror._retry_at = 0.0
     server.mirror.look()  # the version of the record is older: the rollbacks are not undone by it
     assert server.is_latched()
@@ -340,6 +343,33 @@ def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server) -> N
     assert not server.is_latched()
     assert server.file.routes["chat"].default_points == 3000
     assert server.mirror.standing.latched == ("chat/globex",)
+    assert sorted(one.name for one in server.path.parent.glob("*.made.json")) == []
+
+
+@pytest.mark.parametrize("text_here", [None, b"[broken"])
+def test_without_a_record_a_file_that_cannot_be_used_is_told(
+    server: Server, text_here: bytes | None
+) -> None:
+    server.gets(text(), 1)
+    record_path(server.path).write_bytes(b"{")
+    server.path.unlink()
+    if text_here is not None:
+        server.path.write_bytes(text_here)
+    server.gets(text("{ percent = 50, rolled_back = true }"), 2)
+    assert any("rollbacks are not made" in one for one in server.said)
+
+
+def test_a_cluster_that_another_mirror_has_adopted_is_the_one_in_force(server: Server) -> None:
+    server.gets(text(), 900, now=1000)
+    service = server.mirror
+    server.start()
+    server.gets(text("10"), 410, cluster=2, now=500)
+    server.mirror = service
+    server.gets(text("10"), 410, cluster=2, now=501)
+    server.gets(text("10"), 410, cluster=2, now=502)
+    server.gets(text("50"), 405, cluster=2, now=503)
+    assert server.file.routes["chat"].orgs["acme"].points == 1000
+    assert "an older version is not put back" in server.mirror.standing.trouble
 
 
 def test_a_record_that_is_removed_is_written_again(server: Server) -> None:

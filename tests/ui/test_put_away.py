@@ -36,6 +36,15 @@ def test_what_could_not_be_written_is_written_later(tmp_path: Path) -> None:
     assert PutAway(folder / "put-away.json").has("prod", "none")
 
 
+def test_a_file_that_is_damaged_meanwhile_loses_nothing_of_this_run(tmp_path: Path) -> None:
+    path = tmp_path / "put-away.json"
+    one = PutAway(path)
+    one.add("x", "no key")
+    path.write_bytes(b"{")
+    one.add("y", "no key")
+    assert all(PutAway(path).has(profile, "no key") for profile in ("x", "y"))
+
+
 def test_a_folder_that_stays_locked_is_written_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,7 @@
 """Writing what a command was asked to write to a file: atomically, and over nothing else's data."""
 
 import os
+import re
 import tempfile
 import time
 from collections.abc import Callable
@@ -17,6 +18,8 @@ PRIVATE = 0o600
 """The mode of a new file that is for its owner alone."""
 _HEAD_BYTES = 64 * 1024
 _PREFIX = ".rollout-output."
+_LEFTOVER = re.compile(r"\.rollout-output\.[a-z0-9_]{8}")
+"""A name as mkstemp makes it: what an operator names so otherwise is their own."""
 _LEFT_AFTER_S = 3600.0
 """Seconds after which a temporary file is one of an export that was killed."""
 
@@ -114,7 +117,7 @@ def _remove_leftovers(folder: Path) -> None:
     before = time.time() - _LEFT_AFTER_S
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(_PREFIX):
+            if _LEFTOVER.fullmatch(entry.name):
                 with suppress(OSError):  # another user's, or a folder
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         Path(entry.path).unlink()

@@ -97,7 +97,7 @@ def write_private(path: Path, data: bytes, *, durable: bool = True) -> None:
 @contextmanager
 def replacing(path: Path) -> Iterator[BinaryIO]:
     """Open a temporary file, mode 0600, which is renamed to ``path`` when the block has ended
-    without an error; raises OSError. Of root it belongs to whom the folder belongs.
+    without an error; raises OSError. Of root it belongs to whom the file did, else the folder.
 
     Its name is random, and of one writer alone: threads of one process write the same file, and so
     do processes of several containers on one volume, which have the same process ids.
@@ -107,9 +107,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
-            if os.geteuid() == 0:  # sudo, with the user's HOME: the user must still be able to read
-                folder = path.parent.stat()
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
+            if os.geteuid() == 0:  # a command by sudo: the user, or the service, must still read it
+                like = path if path.exists() else path.parent
+                os.fchown(descriptor, like.stat().st_uid, like.stat().st_gid)
             yield stream
         temp.replace(path)
     finally:

@@ -74,14 +74,16 @@ class WorkingCopy:
         if is_same and known.cluster == cluster and known.revision >= revision:
             return 0
         try:
-            return self._put(cluster, revision, files)
+            return self._put(cluster, revision, files, wait=not is_same)
         except (OSError, NotWritable):
             if not is_same:
                 raise
             return 0  # only the record of the same files lags
 
-    def _put(self, cluster: int, revision: int, files: Mapping[str, bytes | None]) -> int:
-        with self._locked():
+    def _put(
+        self, cluster: int, revision: int, files: Mapping[str, bytes | None], *, wait: bool
+    ) -> int:
+        with self._locked(wait=wait):
             before = self._record()
             if before.cluster == cluster and before.revision > revision:
                 return before.revision
@@ -119,9 +121,9 @@ class WorkingCopy:
             return None
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def _locked(self, *, wait: bool = True) -> Iterator[None]:
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with folder_lock(self.folder, self.path):
+        with folder_lock(self.folder, self.path, wait=wait):
             yield
 
 

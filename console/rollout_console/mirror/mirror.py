@@ -21,8 +21,10 @@ from rollout_console.mirror.record import (
     Applied,
     MirrorRecord,
     UnusableRecord,
+    read_made,
     read_record,
     record_lock,
+    write_made,
     write_record,
 )
 from rollout_gate.file.errors import FileError, RolloutError
@@ -66,7 +68,7 @@ class Mirror:
         self._record = MirrorRecord(key, address)
         self._unusable = ""
         """Why the record that is there cannot be read; empty where it can, or there is none."""
-        self._made: frozenset[LocalLatch] = frozenset()
+        self._made = read_made(self._path)
         """Rollbacks of etcd that were made meanwhile: they are not of this server alone."""
         self._revision = ""
         self._of_etcd = self._of_file = ""
@@ -193,11 +195,16 @@ class Mirror:
             file, local = parse(value.data), self._local()
             mine = None if local is None else _parsed(local)
             if local is None or mine is None:
+                what = "is missing" if local is None else "cannot be used"
+                self._etcd_is(
+                    f"etcd's rollbacks are not made: {self._path} {what}, and so its record"
+                )
                 return
             lacks = safer(file, mine)
             if lacks:
-                self._swap(local, self._with(local, lacks, "as in etcd"), value.mod_revision)
                 self._made |= frozenset(lacks)
+                write_made(self._path, self._made)  # write-ahead: the next process knows whose
+                self._swap(local, self._with(local, lacks, "as in etcd"), value.mod_revision)
                 self._tell(f"rolled back as in etcd: {', '.join(map(str, lacks))}")
             self._etcd_is("")
         except Conflict:
@@ -228,7 +235,10 @@ class Mirror:
             self._say_applied(before, data, mod_revision, wrote)
         if before != coming or self._record.kept != kept or self._record.coming is not None:
             self._save(replace(self._record, base=coming, coming=None, kept=kept))
-        self._revision, self._made = revision_of(data), frozenset()
+        self._revision = revision_of(data)
+        if self._made:
+            self._made = frozenset()
+            write_made(self._path, self._made)
         self._note_latched(tuple(str(one) for one in kept))
         return is_written
 
@@ -321,6 +331,8 @@ class Mirror:
         found = self._settled(found)
         if found == self._record:
             return False
+        if _is_restored(self._record.base, found.base):
+            self._cluster_at = 0  # another mirror has adopted it
         self._record, self._stat = found, None
         if found.base is not None:
             self._revision = revision_of(found.base.data)
@@ -385,3 +397,10 @@ def _parsed(data: bytes) -> RolloutFile | None:
         return parse(data)
     except FileError:
         return None
+
+
+def _is_restored(known: Applied | None, found: Applied | None) -> bool:
+    """Return whether a record is of another cluster than the one known, or of one restored."""
+    if known is None or found is None:
+        return False
+    return found.cluster != known.cluster or found.mod_revision < known.mod_revision

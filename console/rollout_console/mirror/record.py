@@ -83,6 +83,27 @@ def write_record(path: Path, record: MirrorRecord) -> None:
     write_private(record_path(path), msgspec.json.encode(record))
 
 
+def read_made(path: Path) -> frozenset[LocalLatch]:
+    """Return the rollbacks that were made from etcd's version while the record was unusable."""
+    try:
+        made = decode_json(read_regular(_made_path(path), MOST_BYTES)[0], _MADE)
+        return frozenset(made)
+    except (OSError, UndecodableError):
+        return frozenset()
+
+
+def write_made(path: Path, made: frozenset[LocalLatch]) -> None:
+    """Keep these rollbacks beside the record, for the next process; raises OSError."""
+    if made:
+        write_private(_made_path(path), msgspec.json.encode(sorted(made, key=str)))
+    else:
+        _made_path(path).unlink(missing_ok=True)
+
+
+def _made_path(path: Path) -> Path:
+    return path.with_name(f"{record_path(path).stem}.made.json")
+
+
 @contextmanager
 def record_lock(path: Path) -> Iterator[None]:
     """Hold an exclusive flock beside the record: one mirror at a time takes a version with it.
@@ -95,7 +116,10 @@ def record_lock(path: Path) -> Iterator[None]:
         with suppress(OSError):
             flags = os.O_RDONLY | os.O_CREAT | os.O_NOFOLLOW
             where = path.with_name(f"{record_path(path).name}.lock")
-            _flock(stack.enter_context(descriptor_of(where, flags, 0o644)))
+            descriptor = stack.enter_context(descriptor_of(where, flags, 0o644))
+            with suppress(OSError):  # another's; root's umask may close it to the service
+                os.fchmod(descriptor, 0o644)
+            _flock(descriptor)
         yield
 
 
@@ -112,3 +136,4 @@ def _flock(descriptor: int) -> None:
 
 
 _RECORD = msgspec.json.Decoder(MirrorRecord)
+_MADE = msgspec.json.Decoder(tuple[LocalLatch, ...])

@@ -48,9 +48,8 @@ class PutAway:
             return
         with tried_lock(self._path.parent, _LOCK_WAIT_S):
             # After a write that failed the file lacks what is known here.
-            kept = self._kept = _with(
-                self._load() if self._is_saved else self._read(), profile, sentence
-            )
+            known = self._load() if self._is_saved else None
+            kept = self._kept = _with(self._read() if known is None else known, profile, sentence)
             body = json.dumps({"version": 1, "no_credential": kept}, indent=2, sort_keys=True)
             self._is_saved = False
             with suppress(OSError):
@@ -59,16 +58,17 @@ class PutAway:
 
     def _read(self) -> dict[str, str]:
         if self._kept is None:
-            self._kept = self._load()
+            self._kept = self._load() or {}
         return self._kept
 
-    def _load(self) -> dict[str, str]:
+    def _load(self) -> dict[str, str] | None:
+        """Return what the file has; None where it cannot be read."""
         with suppress(OSError, ValueError, RecursionError), self._path.open("rb") as stream:
             table = json.loads(stream.read(_MOST_BYTES))
             found = table.get("no_credential", {}) if isinstance(table, dict) else {}
             if isinstance(found, dict):
                 return {k: v for k, v in found.items() if isinstance(v, str)}
-        return {}
+        return None
 
 
 def _with(kept: Mapping[str, str], profile: str, sentence: str | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import hashlib
 import hmac
 import logging
+import os
 import secrets
 import sqlite3
 import time
@@ -377,7 +378,13 @@ class TaskLedger(SharedDatabase):
 
     def _fail(self, error: Exception) -> None:
         """Record that the file cannot be used, and drop the connection to reopen it next time."""
-        if not self._failing:
+        if not self._failing and self._is_closed():
+            log.error(
+                "%s is closed to this user by its mode: jobs that others made are not known here,"
+                " and would be made again; share it by a group (umask 007, chmod g+s its folder)",
+                self._path,
+            )
+        elif not self._failing:
             log.warning(
                 "%s cannot be used (%s); jobs are buffered in memory until it can be",
                 self._path,
@@ -386,6 +393,10 @@ class TaskLedger(SharedDatabase):
         self._failing = True
         self._failed_at = time.monotonic()
         self._drop()
+
+    def _is_closed(self) -> bool:
+        """Return whether there is a file that this user may not read and write."""
+        return os.access(self._path, os.F_OK) and not os.access(self._path, os.R_OK | os.W_OK)
 
     def _connect(self) -> sqlite3.Connection:
         return job_records.connected(self._path, _WAIT_AGAIN_S if self._failing else _WAIT_S)

@@ -410,6 +410,18 @@ def test_a_ledger_that_cannot_be_written_still_knows_this_process(
     ledger.close()
 
 
+def test_a_ledger_that_its_mode_closes_is_an_error(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    path.write_bytes(b"not to be read" * 100)
+    monkeypatch.setattr("os.access", lambda _path, mode: mode == os.F_OK)  # tests may be root's
+    TaskLedger(path).begin("clips", "j1", "tokenlab")
+    (said,) = [one for one in caplog.records if "jobs.sqlite3" in one.getMessage()]
+    assert said.levelname == "ERROR"
+    assert "is closed to this user by its mode" in said.getMessage()
+
+
 def test_both_sides_of_a_fork_share_the_file(tmp_path: Path) -> None:
     ledger = TaskLedger(tmp_path / "jobs.sqlite3")
     ledger.begin("video", "before", "tokenlab")
