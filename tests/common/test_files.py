@@ -99,7 +99,9 @@ def test_a_lock_is_waited_for_and_no_longer_than_that(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
-def test_a_file_that_root_writes_belongs_to_whom_it_or_the_folder_did(tmp_path: Path) -> None:
+def test_a_file_that_root_writes_belongs_to_whom_it_or_the_folder_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = tmp_path / "state"
     folder.mkdir()
     os.chown(folder, 65534, 65534)
@@ -109,3 +111,10 @@ def test_a_file_that_root_writes_belongs_to_whom_it_or_the_folder_did(tmp_path: 
     os.chown(folder / "state.json", 1234, 65534)
     write_private(folder / "state.json", b"{1}")
     assert (folder / "state.json").stat().st_uid == 1234
+
+    def refuses(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuses)  # as without CAP_CHOWN
+    write_private(folder / "state.json", b"{2}")
+    assert (folder / "state.json").read_bytes() == b"{2}"

@@ -184,3 +184,27 @@ async def test_a_key_that_may_still_be_kept_is_not_revoked(
     assert made.id in str(error.value)
     assert await works(room, secret(room))
     assert "prod" in room.profiles.all()
+
+
+async def test_a_rotation_goes_on_after_a_keyring_that_was_late(
+    room: ApiKeys, rotations: Rotations, sim: SimServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key it could not keep for sure is revoked by it, also if somebody has tried it since."""
+    key = await old_key(room, "slow")
+    put = Drawer.put
+
+    def late(drawer: Drawer, profile: str, purpose: str, found: Secret) -> None:
+        put(drawer, profile, purpose, found)
+        raise MayBeKept("the keyring did not answer within 3 s; it may still be stored then")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Drawer, "put", late)
+        with pytest.raises(OperationError, match=r"is not known: .* Go on with the rotation"):
+            await rotations.start(key, "keyring", MODEL)
+    (begun,) = rotations.under_way()
+    assert status_of(sim, begun.new_id) == "active"
+    assert await works(room, secret(room, "prod.new"))
+    after = (await rotations.advance(begun)).rotation
+    assert after.new_id != begun.new_id
+    assert status_of(sim, begun.new_id) == "revoked"
+    assert await works(room, secret(room))

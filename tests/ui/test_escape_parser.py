@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from textual import constants, events
 from textual._xterm_parser import XTermParser
 from textual.drivers import linux_driver, web_driver
+from textual.events import Resize
 from textual.message import Message
 
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
@@ -162,6 +163,7 @@ def test_the_end_of_a_paste_is_no_escape(clock: list[float]) -> None:
         ("\x1b\x1b", ["escape", "escape"]),
         ("\x1b[27u", ["escape"]),
         ("\x1b[99;5u", ["ctrl+c"]),
+        ("\x11", ["ctrl+q"]),
     ],
 )
 def test_an_escape_or_ctrl_c_alone_takes_keys_again(
@@ -174,6 +176,28 @@ def test_an_escape_or_ctrl_c_alone_takes_keys_again(
     clock.append(clock[-1] + 0.25)
     assert late(parser.tick()) == keys
     assert late(parser.feed("j")) == ["j"]
+
+
+@pytest.mark.parametrize("report", ["\x1b[<35;10;10M", "\x1b[<0;1;1m", "\x1b[I", "\x1b[O"])
+def test_a_report_of_the_terminal_ends_no_way_out(clock: list[float], report: str) -> None:
+    parser = halted(clock)
+    assert late(parser.feed(report)) == []
+    assert late(parser.feed("\x1b")) == []
+    clock.append(clock[-1] + 0.1)
+    assert late(parser.feed(report)) == []
+    clock.append(clock[-1] + 0.15)
+    assert late(parser.tick()) == ["escape"]
+
+
+def test_another_size_is_obeyed_while_the_rest_of_a_paste_is_discarded(
+    clock: list[float],
+) -> None:
+    parser = halted(clock)
+    found = [*parser.feed("\x1b[48;30;100;600;1000t")]
+    assert [(one.size.width, one.size.height) for one in found if isinstance(one, Resize)] == [
+        (100, 30)
+    ]
+    assert late(parser.feed("y")) == [False]
 
 
 async def test_it_is_said_that_keys_are_discarded(file: Path) -> None:

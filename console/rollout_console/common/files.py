@@ -108,8 +108,9 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(descriptor, "wb") as stream:
             if os.geteuid() == 0:  # a command by sudo: the user, or the service, must still read it
-                like = path if path.exists() else path.parent
-                os.fchown(descriptor, like.stat().st_uid, like.stat().st_gid)
+                with suppress(OSError):  # of a container without CAP_CHOWN, or NFS: it stays root's
+                    like = (path if path.exists() else path.parent).stat()
+                    os.fchown(descriptor, like.st_uid, like.st_gid)
             yield stream
         temp.replace(path)
     finally:

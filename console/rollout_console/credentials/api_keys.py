@@ -40,6 +40,20 @@ if TYPE_CHECKING:
     from rollout_console.tokenlab.tasks import TasksClient
 
 
+class KeptOrNot(OperationError):
+    """A key was made, and it is not known whether its secret is kept: ``key`` still works."""
+
+    def __init__(self, key: ApiKey, profile: str, why: MayBeKept) -> None:
+        self.key = key
+        self.made = f"key {key.name} ({key.id or 'its id is in keys list'}) was made, and works"
+        self.unknown = f"whether its secret is kept for profile {profile} is not known: {why}"
+        remedy = f"keys revoke {key.id}" if key.id else "find it with keys list"
+        super().__init__(
+            f"{self.made}; {self.unknown}. Look with keys verify --profile {profile}, and where it"
+            f" is not there, revoke it: {remedy}"
+        )
+
+
 class ApiKeys:
     """The credentials and the organisation's API keys, as one profile sees them.
 
@@ -247,11 +261,7 @@ class ApiKeys:
         try:
             where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
         except MayBeKept as error:
-            raise OperationError(
-                f"key {created.key.name} ({created.key.id}) was made, and works; whether its secret"
-                f" is kept for profile {profile} is not known: {error}. Look with keys verify"
-                f" {profile}, and where it is not there, revoke it: keys revoke {created.key.id}"
-            ) from None
+            raise KeptOrNot(created.key, profile, error) from None
         except VaultError as error:
             raise await self.revoke_lost(created.key, f"kept: {error}") from None
         return created, where

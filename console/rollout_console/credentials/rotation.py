@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import ApiKeys
+from rollout_console.credentials.api_keys import ApiKeys, KeptOrNot
 from rollout_console.credentials.key_values import starts
 from rollout_console.credentials.rotation_file import (
     QUIET_S,
@@ -223,10 +223,18 @@ class Rotations:
             # Crash recovery: a run ended between the API's answer and the vault, so the secret of
             # this key is lost.
             await self._room.change(key, status="revoked")
-        created, where = await self._room.create_kept(
-            rotation.new_name, rotation.profile + _NEW, rotation.place,
-            limit=old.limit, models=old.models, expires_at=None,
-        )  # fmt: skip
+        try:
+            created, where = await self._room.create_kept(
+                rotation.new_name, rotation.profile + _NEW, rotation.place,
+                limit=old.limit, models=old.models, expires_at=None,
+            )  # fmt: skip
+        except KeptOrNot as error:
+            # By its id it is this rotation's, and revoked by it, even if somebody has tried it.
+            self.file.keep(replace(rotation, new_id=error.key.id))
+            raise OperationError(
+                f"{error.made}; {error.unknown}. Go on with the rotation once the keyring answers:"
+                " it makes another then, and revokes this one"
+            ) from None
         said = f"made {rotation.new_name} with the limit and models of {old.name}; it is in {where}"
         if lost:
             names = ", ".join(f"{key.name} ({key.id})" for key in lost)

@@ -37,7 +37,9 @@ _PASTES_FOR_S = 1.0
 """Seconds without a byte after which a paste has halted: keys must not be pasted text."""
 _ALONE_FOR_S = 0.2
 """Seconds without a byte after which an escape is alone, and not the start of a paste's end."""
-_WAYS_OUT = ("escape", "ctrl+c")
+_WAYS_OUT = ("escape", "ctrl+c", "ctrl+q")
+_REPORTS = re.compile(r"\x1b\[(?:<[\d;]*[Mm]|[IO])|(\x1b\[(?:48;[\d;:]*t|\?[\d;]*\$y))")
+"""What a terminal sends by itself, complete: mouse and focus, and (group 1) sizes and modes."""
 _LONGEST_WAY_OUT = 32
 
 
@@ -145,7 +147,15 @@ class EscapeParser(XTermParser):
         yield self._end_paste([*parts[:-1], parts[-1].removesuffix(self._late)])
 
     def _discard(self, data: str, before: str) -> Generator[Message, None, str]:
-        """Return what is after the end of a paste that has halted; yield that there was more."""
+        """Return what is after the end of a paste that has halted; yield that there was more.
+
+        What the terminal reports by itself is no input: it ends no way out, and sizes are obeyed.
+        """
+        for report in filter(None, _REPORTS.findall(data)):
+            yield from super().feed(report)
+        data = _REPORTS.sub("", data)
+        if not data:
+            return ""
         late, ends, rest = (before + data).partition(_PASTED)
         begun = None if ends else _MAY_END.search(late)
         self._late, self._late_at = None if ends else begun[0] if begun else "", get_time()
