@@ -182,11 +182,17 @@ def beside(pilot: Pilot[None]) -> RoutesScreen:
         ([key("home"), events.Paste("ann, "), key("delete")], "ann, am"),
     ],
 )
+@pytest.mark.parametrize("plan_s", [0.004, 0.008, 0.3])
 async def test_keys_that_edit_what_is_typed_before_a_form_opens(
-    file: Path, monkeypatch: pytest.MonkeyPatch, typed: list[events.Event], value: str
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    typed: list[events.Event],
+    value: str,
+    plan_s: float,
 ) -> None:
+    """The form opens while they are dispatched, or long after."""
     async with routes_screen(file) as pilot:
-        slow_plan(monkeypatch, 0.3)
+        slow_plan(monkeypatch, plan_s)
         for event in [*map(key, "osam"), *typed]:
             pilot.app.post_message(event)
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))

@@ -163,11 +163,6 @@ class ConsoleApp(TerminalApp):
         of a dialog that has lost the focus, or an input: the r of an org's name must not roll back.
         """
         line, typed = self.focused, events.Key(event.key, event.character)
-        if event.is_printable and self.keys.is_early:
-            event.stop()
-            event.prevent_default()
-            self.keys.again(typed)
-            return
         if event.key not in _NEVER_HELD and self._is_for_a_form(typed):
             event.stop()
             event.prevent_default()
@@ -182,10 +177,13 @@ class ConsoleApp(TerminalApp):
             line.post_message(typed)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Keep a paste that no widget took for the form that an action is about to open."""
+        """Keep a paste that no widget took for the form that is open by now, or about to be."""
         self._is_for_a_form(events.Paste(event.text))
 
     def _is_for_a_form(self, typed: events.Key | events.Paste) -> bool:
+        if self.keys.is_early:  # the dialog has been opened since
+            self.keys.again(typed)
+            return True
         beside = None if isinstance(self.focused, Input) else self._beside_home
         return beside is not None and beside.takes_ahead(typed)
 
