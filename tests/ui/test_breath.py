@@ -177,24 +177,24 @@ def beside(pilot: Pilot[None]) -> RoutesScreen:
 @pytest.mark.parametrize(
     ("typed", "value"),
     [
-        ([key("backspace"), key("x")], "sax"),
-        ([key("left"), key("x")], "saxm"),
-        ([key("home"), events.Paste("ann, "), key("delete")], "ann, am"),
+        (("backspace", "x"), "sax"),
+        (("left", "x"), "saxm"),
+        (("home", "ann, ", "delete"), "ann, am"),
     ],
 )
 @pytest.mark.parametrize("plan_s", [0.004, 0.008, 0.3])
 async def test_keys_that_edit_what_is_typed_before_a_form_opens(
     file: Path,
     monkeypatch: pytest.MonkeyPatch,
-    typed: list[events.Event],
+    typed: tuple[str, ...],
     value: str,
     plan_s: float,
 ) -> None:
     """The form opens while they are dispatched, or long after."""
     async with routes_screen(file) as pilot:
         slow_plan(monkeypatch, plan_s)
-        for event in [*map(key, "osam"), *typed]:
-            pilot.app.post_message(event)
+        for name in ("o", "s", "a", "m", *typed):
+            pilot.app.post_message(events.Paste(name) if " " in name else key(name))
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
         await until_shown(pilot, lambda: _value(pilot) == value)
 
