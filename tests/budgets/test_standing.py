@@ -36,7 +36,7 @@ from rollout_console.budgets.standing import (
     usd,
     what_of,
 )
-from rollout_console.common.files import locked_folder
+from rollout_console.common.flock import locked_folder
 from rollout_gate.file.model import BUDGET_PERIODS, Budget
 from rollout_gate.file.parse import parse
 from tests.support.waiting import PATIENCE_S, until

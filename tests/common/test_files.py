@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.common.files import locked_folder, replacing, write_private
+from rollout_console.common.files import replacing, write_private
+from rollout_console.common.flock import locked_folder
 
 
 def names(folder: Path) -> list[str]:

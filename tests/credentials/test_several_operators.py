@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 
 from rollout_console.common.errors import OperationError
-from rollout_console.common.files import locked_folder
+from rollout_console.common.flock import locked_folder
 from rollout_console.credentials.api_keys import ApiKeys
 from rollout_console.credentials.rotation import Rotations
 from rollout_console.credentials.rotation_file import Rotation
-from rollout_console.credentials.vault import profiles
-from rollout_console.credentials.vault.errors import MayBeKept, StoreClosed, VaultError
+from rollout_console.credentials.vault import folder_lock, profiles
+from rollout_console.credentials.vault.errors import StoreClosed, UncertainWrite, VaultError
 from rollout_console.sim.server import SimServer
 from rollout_console.tokenlab.types import ApiKey
 from rollout_gate.secret import Secret
@@ -149,7 +149,7 @@ async def test_a_key_that_cannot_be_kept_replaces_none(
 ) -> None:
     await old_key(room, "in use")
     before, listed = revealed(room), room.profiles.all()
-    monkeypatch.setattr(profiles, "_LOCK_WAIT_S", 0)
+    monkeypatch.setattr(folder_lock, "LOCK_WAIT_S", 0)
     room.profiles.change("prod", lambda _: None)
     with locked_folder(tmp_path, 0), pytest.raises(OperationError, match="revoked again"):
         await room.create_kept("never kept", "prod", "keyring")
@@ -174,7 +174,7 @@ async def test_a_key_that_may_still_be_kept_is_not_revoked(
 
     def late(drawer: Drawer, profile: str, purpose: str, found: Secret) -> None:
         put(drawer, profile, purpose, found)
-        raise MayBeKept("the keyring did not answer within 3 s; it may still be stored then")
+        raise UncertainWrite("the keyring did not answer within 3 s; it may still be stored then")
 
     monkeypatch.setattr(Drawer, "put", late)
     with pytest.raises(OperationError, match=r"is not known: .* keys revoke") as error:
@@ -195,7 +195,7 @@ async def test_a_rotation_goes_on_after_a_keyring_that_was_late(
 
     def late(drawer: Drawer, profile: str, purpose: str, found: Secret) -> None:
         put(drawer, profile, purpose, found)
-        raise MayBeKept("the keyring did not answer within 3 s; it may still be stored then")
+        raise UncertainWrite("the keyring did not answer within 3 s; it may still be stored then")
 
     with monkeypatch.context() as patch:
         patch.setattr(Drawer, "put", late)

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.common.files import locked_folder, write_private
+from rollout_console.common.files import write_private
+from rollout_console.common.flock import locked_folder
 from rollout_console.etcd.address import address_of
 from rollout_console.fleet import working_copy
 from rollout_console.fleet.working_copy import WorkingCopy
@@ -62,7 +63,7 @@ def test_nobody_waits_for_a_lock_to_keep_the_same_files(
     one, _ = copies
     one.put(1, 5, {"": b"x"})
     waited: list[float] = []
-    monkeypatch.setattr("rollout_console.changes.folder_lock.time.sleep", waited.append)
+    monkeypatch.setattr("rollout_console.common.flock.time.sleep", waited.append)
     with locked_folder(one.folder, 0):
         assert one.put(1, 6, {"": b"x"}) == 0
     assert waited == []

@@ -343,7 +343,7 @@ def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server, rest
     assert not server.is_latched()
     assert server.file.routes["chat"].default_points == 3000
     assert server.mirror.standing.latched == ("chat/globex",)
-    assert sorted(one.name for one in server.path.parent.glob("*.made.json")) == []
+    assert sorted(one.name for one in server.path.parent.glob("*.etcd-rollbacks.json")) == []
 
 
 @pytest.mark.parametrize("text_here", [None, b"[broken"])

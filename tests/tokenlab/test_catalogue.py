@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_console.common.files import locked_folder
+from rollout_console.common.flock import locked_folder
 from rollout_console.models.catalogue import Catalogue, read_models
 from rollout_console.models.queries import ModelFilter, Shelf, changes_between, contract_lines
 from rollout_console.sim.server import SimServer

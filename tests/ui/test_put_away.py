@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.common.files import locked_folder
+from rollout_console.common.flock import locked_folder
 from rollout_console.ui import put_away
 from rollout_console.ui.put_away import PutAway
 

@@ -19,7 +19,7 @@ from msgspec.structs import replace
 
 from rollout_console.budgets.periods import Period, period_at
 from rollout_console.common.files import real_path, replacing, write_private
-from rollout_console.common.tried_lock import tried_lock
+from rollout_console.common.flock import best_effort_lock
 from rollout_gate.file.model import Budget, BudgetPeriod, RolloutFile
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -124,7 +124,7 @@ def keep_spending(found: Spending, path: Path, *, only_newer: bool = False) -> b
     With ``only_newer`` also unless another is up to a later time. That it cannot be written is no
     error of whoever counted.
     """
-    with tried_lock(path.parent, _LOCK_WAIT_S):
+    with best_effort_lock(path.parent, _LOCK_WAIT_S):
         before = kept_spending(path)
         if before is not None and found.until < before.until:
             is_later = found.counted_at < before.counted_at and _is_newer(before, found)
@@ -207,7 +207,7 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
     path, mine = shared_path(rollout_file), replace(found, failed_at=0.0, problem="")
     with suppress(OSError, ValueError), ExitStack() as stack:
         status = rollout_file.stat()
-        stack.enter_context(tried_lock(path.parent, _LOCK_WAIT_S))
+        stack.enter_context(best_effort_lock(path.parent, _LOCK_WAIT_S))
         before = kept_spending(path)
         if before is not None and _is_newer(before, found):
             return
@@ -220,7 +220,7 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
 
 def note_failure(path: Path, problem: str, now: float) -> None:
     """Keep why counting failed, beside what was counted before; unless a later count did not."""
-    with tried_lock(path.parent, _LOCK_WAIT_S):
+    with best_effort_lock(path.parent, _LOCK_WAIT_S):
         before = kept_spending(path) or Spending()
         if not now < before.counted_at <= now + _AHEAD_S:
             _write(replace(before, problem=problem, failed_at=now), path)

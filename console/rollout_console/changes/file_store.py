@@ -119,6 +119,10 @@ class RolloutStore:
         self._snapshot = Snapshot(data, file, revision)
         return self._snapshot
 
+    def last_good(self) -> Snapshot:
+        """Return the last good version, or read it where there is none yet; raises StoreError."""
+        return self._snapshot or self.open()
+
     def refresh_settled(self) -> Snapshot | None:
         """Refresh, and wait up to about a second for a writer in place to finish."""
         for _ in range(_LOOKS):
@@ -130,7 +134,7 @@ class RolloutStore:
 
     def prepare(self, edits: Sequence[Edit]) -> Prepared:
         """Apply edits to the last good version in memory; raises EditNotPossible, UnknownRoute."""
-        before = self._snapshot or self.open()
+        before = self.last_good()
         after = self._edited_by(before, edits)
         return Prepared(before, after, changed_lines(before.data, after.data))
 
@@ -194,7 +198,7 @@ class RolloutStore:
 
     def prepare_fitting(self, edit: Edit) -> Prepared | None:
         """Apply a rollback without a byte more, to be written in place; None where it is not so."""
-        before = self._snapshot or self.open()
+        before = self.last_good()
         data = fitting(before.document, edit)
         after = None if data is None else _verified(data, applied(before.file, [edit]))
         return (

@@ -1,14 +1,13 @@
 """The advisory lock (flock) of the folder of a file to be replaced, and its errors in words."""
 
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from rollout_console.changes.errors import NotWritable
+from rollout_console.common.flock import take_flock
 
 LOCK_WAIT_S = 1.0
 
@@ -27,19 +26,11 @@ def folder_lock(folder: Path, path: Path, *, wait: bool = True) -> Iterator[int]
     except OSError as error:
         raise NotWritable(f"{path} is unchanged: {why(error)}") from None
     try:
-        until = time.monotonic() + LOCK_WAIT_S
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not wait:
-                    raise NotWritable(f"the folder of {path} is locked") from None
-                if time.monotonic() >= until:
-                    break
-                time.sleep(0.002)
-            except OSError:
-                break  # a file system without locks
+        taken = True
+        with suppress(OSError):  # a file system without locks
+            taken = take_flock(descriptor, LOCK_WAIT_S if wait else 0, poll_s=0.002)
+        if not taken and not wait:
+            raise NotWritable(f"the folder of {path} is locked")
         yield descriptor
     finally:
         with suppress(OSError):

@@ -3,14 +3,13 @@
 import os
 import re
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 from rollout_console.common.errors import OperationError
-from rollout_console.common.files import checked_path, sync_folder
+from rollout_console.common.files import checked_path, remove_leftovers, sync_folder
 from rollout_console.history.location import companions
 
 _MODE = 0o644  # of a new file: applications of other users read it, and it has no secrets
@@ -20,8 +19,6 @@ _HEAD_BYTES = 64 * 1024
 _PREFIX = ".rollout-output."
 _LEFTOVER = re.compile(r"\.rollout-output\.[a-z0-9_]{8}")
 """A name as mkstemp makes it: what an operator names so otherwise is their own."""
-_LEFT_AFTER_S = 3600.0
-"""Seconds after which a temporary file is one of an export that was killed."""
 
 
 def write_output(
@@ -89,7 +86,7 @@ def _replace(
     mode: int,
     check: Callable[[], None],
 ) -> None:
-    _remove_leftovers(target.parent)
+    remove_leftovers(target.parent, _LEFTOVER)
     descriptor, temp = tempfile.mkstemp(dir=target.parent, prefix=_PREFIX)
     try:
         with os.fdopen(descriptor, "wb") as stream:
@@ -110,17 +107,6 @@ def _replace(
         with suppress(OSError):  # it has been renamed
             Path(temp).unlink()
     sync_folder(target.parent)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove the temporary files of exports that were killed before the rename."""
-    before = time.time() - _LEFT_AFTER_S
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if _LEFTOVER.fullmatch(entry.name):
-                with suppress(OSError):  # another user's, or a folder
-                    if entry.stat(follow_symlinks=False).st_mtime < before:
-                        Path(entry.path).unlink()
 
 
 def _linked(temp: str, target: Path) -> bool:

@@ -45,7 +45,6 @@ from rollout_console.changes.share_group import (
     share_words,
     unchanged,
 )
-from rollout_console.changes.snapshot import Snapshot
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.changes.undo_planner import UndoPlanner
 from rollout_console.common.errors import NothingToDo
@@ -94,7 +93,7 @@ class Planner:
             effect += " (orgs without a line of their own)"
         elif org not in found.orgs:
             effect += f" (a new line{alike(org, list(found.orgs))})"
-        if self._snapshot().file.is_latched(route, org):
+        if self._store.last_good().file.is_latched(route, org):
             effect += " (stays rolled back until resumed)"
         return self._plan(
             "set", route, org, (percent_text(before), percent_text(points)), effect, edit
@@ -115,7 +114,7 @@ class Planner:
         With them go the ``shares`` of aliases and flags, each a ``step`` from what it is.
         Raises NothingToDo where none is left.
         """
-        file = self._snapshot().file
+        file = self._store.last_good().file
         group = share_group(file, targets, to, new=new, held=held, shares=shares, step=step)
         if not group.parts:
             some = first_of(left_out_by_reason(group.left_out), MOST_NAMED)
@@ -158,7 +157,7 @@ class Planner:
         effect = f"{route} / {kind} {name} {was} to {percent_text(points)}% in {self._name}"
         if before is None:
             effect += f" (a new line{alike(name, list(shares))})"
-        if self._snapshot().file.is_latched(route):
+        if self._store.last_good().file.is_latched(route):
             effect += " (stays rolled back until resumed)"
         states = ("" if before is None else percent_text(before), percent_text(points))
         edit = SetShare(route, table, name, points)
@@ -193,7 +192,7 @@ class Planner:
         has, and has no share. ``reason`` may be one for each target. Raises NothingToDo where none
         is left. Otherwise as ``plan_rollback``.
         """
-        file = self._snapshot().file
+        file = self._store.last_good().file
         kept, left_out = to_latch(file, targets, seen)
         zeroed, others = to_zero(file, shares, kept)
         left_out |= others
@@ -237,7 +236,7 @@ class Planner:
         """
         if not plan.parts:
             return plan.rebased(self._store.prepare(plan.edits))
-        file = self._snapshot().file
+        file = self._store.last_good().file
         pairs = [
             (part, edit)
             for part, edit in zip(plan.parts, plan.edits, strict=True)
@@ -287,14 +286,14 @@ class Planner:
         prepared = self._store.prepare_text(self._history.text_of(self._store.path, revision))
         before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
         effect = f"the whole of {self._name} back to revision {after} (now {before})"
-        words = described(self._snapshot().data, prepared.after.data).words
+        words = described(self._store.last_good().data, prepared.after.data).words
         return Plan("restore", None, None, before, f"{after}: {words}", effect, prepared)
 
     def plan_text(self, data: bytes, source: str) -> Plan:
         """Plan to replace the complete text by one of another store, ``source`` in words."""
         prepared = self._store.prepare_text(data)
         before, after = prepared.before.revision[:SHORT], prepared.after.revision[:SHORT]
-        words = described(self._snapshot().data, data).words
+        words = described(self._store.last_good().data, data).words
         effect = f"the whole of {self._name} as it is in {source}"
         return Plan("mirror", None, None, before, f"{after}: {words}", effect, prepared)
 
@@ -308,11 +307,8 @@ class Planner:
     def _name(self) -> str:
         return self._store.name
 
-    def _snapshot(self) -> Snapshot:
-        return self._store.snapshot or self._store.open()
-
     def _route(self, name: str) -> Route:
-        routes = self._snapshot().file.routes
+        routes = self._store.last_good().file.routes
         if name not in routes:
             raise UnknownRoute(name, list(routes))
         return routes[name]
@@ -350,7 +346,7 @@ class Planner:
         )
 
     def _plan_latch(self, latch: bool, route: str | None, org: str | None, reason: str) -> Plan:
-        file = self._snapshot().file
+        file = self._store.last_good().file
         target = spoken_target(route, org)
         if route is None:
             was, share = file.rolled_back, "all traffic"
@@ -404,7 +400,7 @@ class Planner:
         if prepared is None:
             prepared = self._store.prepare(edits)
         else:
-            good = (self._snapshot().revision)[:SHORT]
+            good = (self._store.last_good().revision)[:SHORT]
             effect += f"; {self._name} cannot be used now: its last good version {good} is put back"
         return Plan(action, route, org, *states, effect, prepared, edits)
 

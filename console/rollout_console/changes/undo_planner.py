@@ -21,7 +21,6 @@ from rollout_console.changes.effect_words import (
 )
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target, named_share
-from rollout_console.changes.snapshot import Snapshot
 from rollout_console.common.errors import NothingToDo
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
@@ -53,8 +52,8 @@ class UndoPlanner:
         """Plan the undo of the newest change that has not been undone; raises NothingToDo."""
         change = self._history.last_undoable(self._store.path)
         if change is None:
-            raise NothingToDo(f"there is no change of {self._name} to undo")
-        snapshot = self._snapshot()
+            raise NothingToDo(f"there is no change of {self._store.name} to undo")
+        snapshot = self._store.last_good()
         group = self._history.group_of(change)
         if len(group) > 1:
             return self._plan_group(group)
@@ -65,7 +64,7 @@ class UndoPlanner:
             prepared = self._store.prepare_text(
                 self._history.text_of(self._store.path, change.previous_revision)
             )
-            effect = f"{what}: {way_back(change)} in {self._name}"
+            effect = f"{what}: {way_back(change)} in {self._store.name}"
             effect += still_latched(change, prepared.after.file)
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
@@ -78,7 +77,7 @@ class UndoPlanner:
                 " changed since; set it by hand, or put the whole text back with restore"
                 f" {change.previous_revision[:SHORT]}"
             )
-        effect = f"{what}: {way_back(change)} in {self._name}; later edits stay"
+        effect = f"{what}: {way_back(change)} in {self._store.name}; later edits stay"
         prepared = self._store.prepare([edit])
         effect += still_latched(change, prepared.after.file)
         return Plan(
@@ -91,10 +90,10 @@ class UndoPlanner:
 
         With later edits in the file, the values that these have set since stay as they are.
         """
-        first, snapshot = group[0], self._snapshot()
+        first, snapshot = group[0], self._store.last_good()
         back = "back in force" if first.action == "rollback" else "their percents before"
         action = "set" if first.action in _TABLE else first.action
-        what = f"undo of {action} of {len(group)} lines: {back} in {self._name}"
+        what = f"undo of {action} of {len(group)} lines: {back} in {self._store.name}"
         is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
         edits: list[Edit] = []
         undone = list(group)
@@ -133,16 +132,9 @@ class UndoPlanner:
             regrets=is_newest and self._regrets(first), parts=parts,
         )  # fmt: skip
 
-    @property
-    def _name(self) -> str:
-        return self._store.name
-
-    def _snapshot(self) -> Snapshot:
-        return self._store.snapshot or self._store.open()
-
     def _says_now(self, change: Change) -> str:
         """Return the current value of what a change set, in the notation of the history."""
-        file = self._snapshot().file
+        file = self._store.last_good().file
         route = file.routes.get(change.route or "")
         if change.route is not None and route is None:
             return ""

@@ -1,15 +1,15 @@
 """File operations that several packages share: atomic, durable (fsync), private, always closed."""
 
 import errno
-import fcntl
 import os
+import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-_LEFT_AFTER_S = 3600.0
+LEFT_AFTER_S = 3600.0
 """Seconds after which a temporary file is one of a writer that was killed."""
 
 
@@ -59,19 +59,6 @@ def descriptor_of(path: Path, flags: int, mode: int = 0o600) -> Iterator[int]:
             os.close(descriptor)
 
 
-def make_private(path: Path) -> None:
-    """Make an empty file, mode 0600, where there is none, and its folder (0700); raises OSError.
-
-    It is for a database of SQLite. A file that is there is not opened (O_EXCL): to close it would
-    release the record locks (POSIX) of each connection that this process has to it.
-    """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    if not path.exists():
-        with suppress(FileExistsError):  # another process has made it meanwhile
-            os.close(os.open(real_path(path), flags, 0o600))
-
-
 def sync_folder(folder: Path) -> None:
     """Sync a folder with fsync, which makes its entries durable; raises OSError."""
     with descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
@@ -102,7 +89,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
     Its name is random, and of one writer alone: threads of one process write the same file, and so
     do processes of several containers on one volume, which have the same process ids.
     """
-    _remove_leftovers(path)
+    remove_leftovers(path.parent, re.compile(rf"\.{re.escape(path.name)}\..*\.tmp"))
     temp = path.with_name(f".{path.name}.{os.urandom(8).hex()}.tmp")
     try:
         descriptor = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -118,35 +105,15 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
             temp.unlink()
 
 
-def _remove_leftovers(path: Path) -> None:
-    """Remove the temporary files of writers that were killed before the rename."""
-    before = time.time() - _LEFT_AFTER_S
-    with suppress(OSError), os.scandir(path.parent) as entries:
+def remove_leftovers(folder: Path, names: re.Pattern[str]) -> None:
+    """Remove the temporary files of these names whose writer was killed before the rename.
+
+    They are told by their age, LEFT_AFTER_S: a younger one may be of a writer that goes on.
+    """
+    before = time.time() - LEFT_AFTER_S
+    with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if entry.name.startswith(f".{path.name}.") and entry.name.endswith(".tmp"):
-                with suppress(OSError):
+            if names.fullmatch(entry.name):
+                with suppress(OSError):  # another user's, or a folder
                     if entry.stat(follow_symlinks=False).st_mtime < before:
                         Path(entry.path).unlink()
-
-
-@contextmanager
-def locked_folder(folder: Path, wait_s: float) -> Iterator[None]:
-    """Hold an exclusive flock of a folder, which is created (0700) where it is missing.
-
-    Raises TimeoutError where another has it for ``wait_s`` seconds, and OSError where the folder
-    cannot be used. A file system without locks has the block run without one.
-    """
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    until = time.monotonic() + wait_s
-    with descriptor_of(folder, os.O_RDONLY | os.O_DIRECTORY) as descriptor:
-        while True:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    raise TimeoutError(errno.ETIMEDOUT, "another process uses it") from None
-                time.sleep(0.01)
-            except OSError:
-                break
-        yield

@@ -13,9 +13,9 @@ from pathlib import Path
 from types import NoneType
 from typing import Any, NamedTuple, Self
 
-from rollout_console.common.files import make_private, real_path
+from rollout_console.common.databases import make_private, quarantine
+from rollout_console.common.files import real_path
 from rollout_console.common.folders import folder_of
-from rollout_console.common.set_aside import set_aside
 from rollout_console.reconcile.money import plain, stored
 
 BUSY_S = 20.0
@@ -176,7 +176,7 @@ class DayCells:
             )
             return
         try:
-            aside = set_aside(self.path, self._file)
+            aside = quarantine(self.path, self._file)
             self._db = self._opened()
             self._say(
                 f"the days kept at {self.path} were unusable ({error}) and are counted anew: what"

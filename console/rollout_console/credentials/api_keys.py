@@ -27,7 +27,7 @@ from rollout_console.credentials.vault.credential import (
     checked,
     kind_of,
 )
-from rollout_console.credentials.vault.errors import BadCredential, MayBeKept, VaultError
+from rollout_console.credentials.vault.errors import BadCredential, UncertainWrite, VaultError
 from rollout_console.credentials.vault.profiles import Profile, ProfileList, checked_name
 from rollout_console.credentials.vault.vault import Place, Vault
 from rollout_console.tokenlab.errors import ApiError, Uncertain
@@ -40,10 +40,10 @@ if TYPE_CHECKING:
     from rollout_console.tokenlab.tasks import TasksClient
 
 
-class KeptOrNot(OperationError):
+class UncertainSecret(OperationError):
     """A key was made, and it is not known whether its secret is kept: ``key`` still works."""
 
-    def __init__(self, key: ApiKey, profile: str, why: MayBeKept) -> None:
+    def __init__(self, key: ApiKey, profile: str, why: UncertainWrite) -> None:
         self.key = key
         self.made = f"key {key.name} ({key.id or 'its id is in keys list'}) was made, and works"
         self.unknown = f"whether its secret is kept for profile {profile} is not known: {why}"
@@ -127,7 +127,7 @@ class ApiKeys:
         )
         try:
             return self.vault.put(profile, purpose, secret, place)
-        except MayBeKept:
+        except UncertainWrite:
             raise
         except VaultError:
             with suppress(VaultError):
@@ -260,8 +260,8 @@ class ApiKeys:
         created = await self.create(name, limit=limit, models=models, expires_at=expires_at)
         try:
             where = await asyncio.to_thread(self.keep, profile, "api_key", created.secret, place)
-        except MayBeKept as error:
-            raise KeptOrNot(created.key, profile, error) from None
+        except UncertainWrite as error:
+            raise UncertainSecret(created.key, profile, error) from None
         except VaultError as error:
             raise await self.revoke_lost(created.key, f"kept: {error}") from None
         return created, where

@@ -14,7 +14,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.common.errors import OperationError
-from rollout_console.credentials.api_keys import ApiKeys, KeptOrNot
+from rollout_console.credentials.api_keys import ApiKeys, UncertainSecret
 from rollout_console.credentials.key_values import starts
 from rollout_console.credentials.rotation_file import (
     QUIET_S,
@@ -228,7 +228,7 @@ class Rotations:
                 rotation.new_name, rotation.profile + _NEW, rotation.place,
                 limit=old.limit, models=old.models, expires_at=None,
             )  # fmt: skip
-        except KeptOrNot as error:
+        except UncertainSecret as error:
             # By its id it is this rotation's, and revoked by it, even if somebody has tried it.
             self.file.keep(replace(rotation, new_id=error.key.id))
             raise OperationError(

@@ -1,6 +1,5 @@
 """Persist the rotations in progress in one JSON file, without secrets, under an advisory lock."""
 
-import fcntl
 import json
 import os
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from msgspec.structs import asdict
 
 from rollout_console.common.errors import OperationError
 from rollout_console.common.files import descriptor_of, real_path, write_private
+from rollout_console.common.flock import take_flock
 from rollout_console.credentials.vault.vault import Place
 from rollout_console.tokenlab.types import ApiKey
 
@@ -101,14 +101,14 @@ class RotationFile:
             except OSError as error:
                 raise OperationError(f"{self.path} cannot be locked: {error.strerror}") from None
             try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OperationError("another console is advancing a rotation") from None
+                taken = take_flock(descriptor, 0)
             except OSError as error:
                 raise OperationError(
                     f"{self.path} cannot be locked: {error.strerror}; two consoles could advance"
                     " one rotation: set ROLLOUT_STATE_DIR to a folder on a local disk"
                 ) from None
+            if not taken:
+                raise OperationError("another console is advancing a rotation")
             yield
 
     def current(self, rotation: Rotation) -> Rotation:

@@ -8,12 +8,15 @@ There is no lock file to clean up, and the kernel releases the lock of a process
 import fcntl
 import os
 import stat
-import time
 from contextlib import suppress
 from pathlib import Path
 
 from rollout_console.changes.shared import LeaderElection
 from rollout_console.changes.switch import Switch
+from rollout_console.common.flock import take_flock
+
+_OBSERVED_S = 0.009
+"""Seconds that a lock is tried again for: an observer has a shared lock for a moment."""
 
 
 class LeaderLock:
@@ -40,7 +43,7 @@ class LeaderLock:
                 os.close(found)
             return self._descriptor >= 0
         try:
-            locked = _locked(found, fcntl.LOCK_EX)
+            locked = take_flock(found, _OBSERVED_S, poll_s=_OBSERVED_S / 3)
         except OSError as error:
             locked, self.no_locks = False, error.strerror or str(error)
         else:
@@ -88,25 +91,9 @@ def somebody_acts(path: Path) -> bool:
         return False
     try:
         # A shared lock, so that observers do not block each other; closing it releases it at once.
-        return not _locked(found, fcntl.LOCK_SH, tries=1)
+        return not take_flock(found, 0, how=fcntl.LOCK_SH)
     except OSError:
         return False  # unknown: the file system does not support locks
     finally:
         with suppress(OSError):
             os.close(found)
-
-
-def _locked(descriptor: int, how: int, tries: int = 4) -> bool:
-    """Try to take a lock without blocking; retries outlast the brief shared lock of an observer.
-
-    Raises OSError where locks are not supported, as on NFS without lockd and on some FUSE.
-    """
-    for left in range(tries - 1, -1, -1):
-        try:
-            fcntl.flock(descriptor, how | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if left:
-                time.sleep(0.003)
-        else:
-            return True
-    return False

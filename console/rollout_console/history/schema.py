@@ -7,9 +7,9 @@ import stat
 from contextlib import suppress
 from pathlib import Path
 
-from rollout_console.common.files import make_private
+from rollout_console.common.databases import make_private
 from rollout_console.history.errors import Corrupt, HistoryError, Locked
-from rollout_gate.write_ahead_log import use_wal
+from rollout_gate.sqlite_file import use_wal
 
 BUSY_S = 1.0
 """Seconds that a lock of the database is waited for."""

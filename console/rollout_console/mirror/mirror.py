@@ -21,10 +21,10 @@ from rollout_console.mirror.record import (
     Applied,
     MirrorRecord,
     UnusableRecord,
-    read_made,
+    read_etcd_rollbacks,
     read_record,
     record_lock,
-    write_made,
+    write_etcd_rollbacks,
     write_record,
 )
 from rollout_gate.file.errors import FileError, RolloutError
@@ -68,7 +68,7 @@ class Mirror:
         self._record = MirrorRecord(key, address)
         self._unusable = ""
         """Why the record that is there cannot be read; empty where it can, or there is none."""
-        self._made = read_made(self._path)
+        self._etcd_rollbacks = read_etcd_rollbacks(self._path)
         """Rollbacks of etcd that were made meanwhile: they are not of this server alone."""
         self._revision = ""
         self._of_etcd = self._of_file = ""
@@ -157,7 +157,9 @@ class Mirror:
             return
         with record_lock(self._path):
             self._read_again()
-            if not self._made:  # those are undone by a version that is read from etcd alone
+            if (
+                not self._etcd_rollbacks
+            ):  # those are undone by a version that is read from etcd alone
                 self._look()
 
     def _look(self) -> None:
@@ -202,8 +204,9 @@ class Mirror:
                 return
             lacks = safer(file, mine)
             if lacks:
-                self._made |= frozenset(lacks)
-                write_made(self._path, self._made)  # write-ahead: the next process knows whose
+                self._etcd_rollbacks |= frozenset(lacks)
+                # Write-ahead: the next process must not take them for rollbacks of this server.
+                write_etcd_rollbacks(self._path, self._etcd_rollbacks)
                 self._swap(local, self._with(local, lacks, "as in etcd"), value.mod_revision)
                 self._tell(f"rolled back as in etcd: {', '.join(map(str, lacks))}")
             self._etcd_is("")
@@ -236,9 +239,9 @@ class Mirror:
         if before != coming or self._record.kept != kept or self._record.coming is not None:
             self._save(replace(self._record, base=coming, coming=None, kept=kept))
         self._revision = revision_of(data)
-        if self._made:
-            self._made = frozenset()
-            write_made(self._path, self._made)
+        if self._etcd_rollbacks:
+            self._etcd_rollbacks = frozenset()
+            write_etcd_rollbacks(self._path, self._etcd_rollbacks)
         self._note_latched(tuple(str(one) for one in kept))
         return is_written
 
@@ -255,7 +258,7 @@ class Mirror:
             here = [one for one in safer(mine, file) if one.kind == "latch"]
         else:
             here = safer(mine, parse(base.data))
-        found = [one for one in here if one not in self._made]
+        found = [one for one in here if one not in self._etcd_rollbacks]
         still = [one for one in self._record.kept if holds(mine, one) and one not in found]
         return (*still, *found)
 

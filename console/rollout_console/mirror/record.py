@@ -1,9 +1,7 @@
 """What a mirror has put into its file, kept beside it, so that a local change is known as one."""
 
 import errno
-import fcntl
 import os
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -13,6 +11,7 @@ from msgspec.structs import replace
 
 from rollout_console.changes.mirrored import record_path
 from rollout_console.common.files import descriptor_of, write_private
+from rollout_console.common.flock import take_flock
 from rollout_console.mirror.local_latches import LocalLatch
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -83,25 +82,26 @@ def write_record(path: Path, record: MirrorRecord) -> None:
     write_private(record_path(path), msgspec.json.encode(record))
 
 
-def read_made(path: Path) -> frozenset[LocalLatch]:
+def read_etcd_rollbacks(path: Path) -> frozenset[LocalLatch]:
     """Return the rollbacks that were made from etcd's version while the record was unusable."""
     try:
-        made = decode_json(read_regular(_made_path(path), MOST_BYTES)[0], _MADE)
-        return frozenset(made)
+        data, _ = read_regular(_etcd_rollbacks_path(path), MOST_BYTES)
+        found = decode_json(data, _ETCD_ROLLBACKS)
+        return frozenset(found)
     except (OSError, UndecodableError):
         return frozenset()
 
 
-def write_made(path: Path, made: frozenset[LocalLatch]) -> None:
+def write_etcd_rollbacks(path: Path, found: frozenset[LocalLatch]) -> None:
     """Keep these rollbacks beside the record, for the next process; raises OSError."""
-    if made:
-        write_private(_made_path(path), msgspec.json.encode(sorted(made, key=str)))
+    if found:
+        write_private(_etcd_rollbacks_path(path), msgspec.json.encode(sorted(found, key=str)))
     else:
-        _made_path(path).unlink(missing_ok=True)
+        _etcd_rollbacks_path(path).unlink(missing_ok=True)
 
 
-def _made_path(path: Path) -> Path:
-    return path.with_name(f"{record_path(path).stem}.made.json")
+def _etcd_rollbacks_path(path: Path) -> Path:
+    return path.with_name(f"{record_path(path).stem}.etcd-rollbacks.json")
 
 
 @contextmanager
@@ -119,21 +119,9 @@ def record_lock(path: Path) -> Iterator[None]:
             descriptor = stack.enter_context(descriptor_of(where, flags, 0o644))
             with suppress(OSError):  # another's; root's umask may close it to the service
                 os.fchmod(descriptor, 0o644)
-            _flock(descriptor)
+            take_flock(descriptor, LOCK_WAIT_S)
         yield
 
 
-def _flock(descriptor: int) -> None:
-    until = time.monotonic() + LOCK_WAIT_S
-    while True:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError:
-            if time.monotonic() >= until:
-                raise
-        time.sleep(0.01)
-
-
 _RECORD = msgspec.json.Decoder(MirrorRecord)
-_MADE = msgspec.json.Decoder(tuple[LocalLatch, ...])
+_ETCD_ROLLBACKS = msgspec.json.Decoder(tuple[LocalLatch, ...])

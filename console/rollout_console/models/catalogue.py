@@ -7,7 +7,7 @@ from pathlib import Path
 
 import msgspec
 
-from rollout_console.common.tried_lock import tried_lock
+from rollout_console.common.flock import best_effort_lock
 from rollout_console.models.queries import Changes, Shelf, changes_between
 from rollout_console.tokenlab.catalogue_cache import CatalogueCache, Kept
 from rollout_console.tokenlab.errors import ApiError
@@ -142,7 +142,7 @@ class Catalogue:
         user, bring into the cache nothing is lost."""
         with self._lock:
             if self._keeps:
-                with tried_lock(self._cache.path.parent, _LOCK_WAIT_S):
+                with best_effort_lock(self._cache.path.parent, _LOCK_WAIT_S):
                     # After a write that failed the cache lacks what is known here.
                     known = self._kept if self.trouble else self._cache.load() or self._kept
                     kept = change(known)

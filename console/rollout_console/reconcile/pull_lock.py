@@ -1,11 +1,11 @@
 """The advisory lock of a pull: one process asks the API, and others wait for its records."""
 
-import fcntl
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from rollout_console.common.flock import take_flock
 
 _WAIT_S = 900.0
 _POLL_S = 0.1
@@ -21,26 +21,13 @@ def pull_lock(
     of the same records; the store needs no lock, so that where the wait is over, or the file
     system has none, the block runs without it. ``waits`` is called once where there is a wait.
     """
-    descriptor, taken, told = -1, False, False
+    descriptor, taken = -1, False
     try:
         with suppress(OSError):
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
             descriptor = os.open(path.with_name(f"{path.name}.lock"), flags, 0o600)
-        until = time.monotonic() + wait_s
-        while descriptor >= 0 and not taken:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                taken = True
-            except BlockingIOError:
-                if time.monotonic() >= until:
-                    break
-                if not told:
-                    told = True
-                    waits()
-                time.sleep(_POLL_S)
-            except OSError:
-                break  # a file system without locks
+            taken = take_flock(descriptor, wait_s, poll_s=_POLL_S, on_wait=waits)
         yield taken
     finally:
         if descriptor >= 0:

@@ -19,13 +19,12 @@ from typing import Self
 
 import msgspec
 
-from rollout_console.common.files import make_private
-from rollout_console.common.set_aside import set_aside
+from rollout_console.common.databases import make_private, quarantine
 from rollout_console.reconcile.errors import BadRecord, CorruptStore, UsageStoreError
 from rollout_console.reconcile.money import EXACT, ZERO, canonical, plain, stored
 from rollout_console.reconcile.schema import FIRST_S, LAST_S, SCHEMA, VERSION
 from rollout_console.tokenlab.types import ApiKey, UsageRecord
-from rollout_gate.write_ahead_log import use_wal
+from rollout_gate.sqlite_file import use_wal
 
 _BUSY_S = 20.0
 _BROKEN = ("not a database", "malformed", "no such table", "no such column", "file is encrypted")
@@ -151,7 +150,7 @@ class UsageStore:
         """Rename a corrupt database, so that a new one takes its place; return its new path."""
         self.close()
         with self._translated():
-            return set_aside(self.path, self._identity[1] if self._identity != _NOWHERE else None)
+            return quarantine(self.path, self._identity[1] if self._identity != _NOWHERE else None)
 
     def keep_keys(self, keys: Iterable[ApiKey]) -> None:
         """Keep the list of keys; those that were known and are not in it are no longer listed."""

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from rollout_console.common.files import write_private
-from rollout_console.common.tried_lock import tried_lock
+from rollout_console.common.flock import best_effort_lock
 
 _MOST_BYTES = 64 * 1024
 _LOCK_WAIT_S = 0.05
@@ -46,7 +46,7 @@ class PutAway:
         if not self._keeps:
             self._kept = _with(self._read(), profile, sentence)
             return
-        with tried_lock(self._path.parent, _LOCK_WAIT_S):
+        with best_effort_lock(self._path.parent, _LOCK_WAIT_S):
             # After a write that failed the file lacks what is known here.
             known = self._load() if self._is_saved else None
             kept = self._kept = _with(self._read() if known is None else known, profile, sentence)

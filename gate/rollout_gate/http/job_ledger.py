@@ -21,7 +21,7 @@ from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_records import Job, Key, Known, key_for, key_of
 from rollout_gate.http.shared_database import SharedDatabase, storable, writing
 from rollout_gate.http.task_answers import TaskAnswer
-from rollout_gate.write_ahead_log import is_lock
+from rollout_gate.sqlite_file import is_lock
 
 log = logging.getLogger("rollout_gate")
 

@@ -8,7 +8,8 @@ import msgspec
 
 from rollout_gate.http import create_records
 from rollout_gate.http.create_records import Create
-from rollout_gate.http.shared_database import make, opened, storable, writing
+from rollout_gate.http.shared_database import opened, storable, writing
+from rollout_gate.sqlite_file import make_file
 
 Key = tuple[str, str, str]
 """Route, org and job id."""
@@ -178,7 +179,10 @@ def hash_key(database: sqlite3.Connection) -> bytes:
 
 
 def connected(path: Path, wait_s: float) -> sqlite3.Connection:
-    make(path, _MODE)
+    try:
+        make_file(path, _MODE)
+    except OSError as error:
+        raise sqlite3.OperationalError(f"it cannot be made: {error.strerror}") from None
     connection = opened(path, wait_s)
     try:
         connection.execute("pragma synchronous = full")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rollout_gate.fork_lock import Locked
 from rollout_gate.paths import absolute
-from rollout_gate.write_ahead_log import use_wal
+from rollout_gate.sqlite_file import use_wal
 
 _MOST_TRIES = 3
 
@@ -92,24 +92,6 @@ class writing:
 
     def __exit__(self, kind: object, *error: object) -> None:
         self._database.execute("commit" if kind is None else "rollback")
-
-
-def make(path: Path, mode: int) -> None:
-    """Make an empty file of a mode, less the umask, where there is none: SQLite's would be 0644.
-
-    SQLite gives its write-ahead log and the index of that (``-wal``, ``-shm``) the same mode. A
-    file that is there is not opened (O_EXCL): to close it would release the record locks (POSIX)
-    of other connections of this process. Raises sqlite3.Error.
-    """
-    if os.path.exists(path):  # noqa: PTH110 - Path's raises where a folder may not be entered
-        return
-    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
-    try:
-        os.close(os.open(os.path.realpath(path), flags, mode))
-    except FileExistsError:
-        pass  # another process has made it meanwhile
-    except OSError as error:
-        raise sqlite3.OperationalError(f"it cannot be made: {error.strerror}") from None
 
 
 def opened(path: Path, wait_s: float) -> sqlite3.Connection:

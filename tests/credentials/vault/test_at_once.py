@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.common.files import locked_folder
-from rollout_console.credentials.vault import encrypted, profiles
+from rollout_console.common.flock import locked_folder
+from rollout_console.credentials.vault import folder_lock
 from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.credentials.vault.errors import StoreClosed, VaultError, WrongPassphrase
 from rollout_console.credentials.vault.profiles import Profile, ProfileList
@@ -107,8 +107,7 @@ def test_nobody_waits_for_a_passphrase_that_is_being_typed(tmp_path: Path) -> No
 def test_a_folder_that_another_console_holds_is_one_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(encrypted, "_LOCK_WAIT_S", 0)
-    monkeypatch.setattr(profiles, "_LOCK_WAIT_S", 0)
+    monkeypatch.setattr(folder_lock, "LOCK_WAIT_S", 0)
     store = EncryptedStore(tmp_path / "vault.age", lambda _: "correct horse")
     found = ProfileList(tmp_path / "profiles.json")
     with locked_folder(tmp_path, 0):

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.credentials.vault.errors import MayBeKept, NotKept, StoreClosed
+from rollout_console.credentials.vault.errors import NotKept, StoreClosed, UncertainWrite
 from rollout_console.credentials.vault.keyring_store import KeyringStore
 from rollout_gate.secret import Secret
 from tests.credentials.vault.secret_service import run_with_keyring
@@ -146,11 +146,11 @@ def test_a_hanging_backend_is_waited_for_once(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.usefixtures("backends")
 def test_a_write_that_is_late_may_be_carried_out(monkeypatch: pytest.MonkeyPatch) -> None:
     store = chosen(monkeypatch, "odd_backends.Slow")
-    with pytest.raises(MayBeKept, match=r"did not answer within .* may still be stored"):
+    with pytest.raises(UncertainWrite, match=r"did not answer within .* may still be stored"):
         store.put("p", "api_key", Secret("sk-canary-000001"))
     with pytest.raises(StoreClosed, match="did not answer") as error:  # it is not asked again
         store.put("p", "api_key", Secret("sk-canary-000002"))
-    assert not isinstance(error.value, MayBeKept)
+    assert not isinstance(error.value, UncertainWrite)
     until(lambda: sys.modules["odd_backends"].Slow.kept == "sk-canary-000001")
 
 

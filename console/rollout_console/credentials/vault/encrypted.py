@@ -8,18 +8,17 @@ lock-in. The plaintext is JSON: ``{"version": 1, "profiles": {NAME: {PURPOSE: SE
 """
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
-from rollout_console.common.files import is_missing, locked_folder, real_path, write_private
+from rollout_console.common.files import is_missing, real_path, write_private
 from rollout_console.credentials.vault.credential import Purpose
 from rollout_console.credentials.vault.errors import NotKept, StoreClosed, WrongPassphrase
+from rollout_console.credentials.vault.folder_lock import changing
 from rollout_gate.secret import Secret
 
 LEAST_PASSPHRASE = 8
 _MOST_BYTES = 1024 * 1024
-_LOCK_WAIT_S = 10.0
 
 Profiles = dict[str, dict[str, str]]
 
@@ -57,7 +56,7 @@ class EncryptedStore:
         """Unlock the store, or create its identity with a new passphrase; raises StoreClosed."""
         if not self.is_made:
             passphrase = self._passphrase(new=True)  # nobody waits for the lock while it is typed
-            with self._locked():
+            with changing(self.path, StoreClosed):
                 if not self.is_made:  # a second identity would make the first's store useless
                     self._make_identity(passphrase)
         self._unlocked_identity()
@@ -77,11 +76,11 @@ class EncryptedStore:
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
         """Store a credential and verify it by reading it back; raises StoreClosed or NotKept."""
         self.open()
-        with self._locked():
-            profiles = self._read() if self.exists else {}
+        with changing(self.path, StoreClosed):
+            profiles = self._read(asks=False) if self.exists else {}
             profiles.setdefault(profile, {})[purpose] = secret.reveal()
             self._write(profiles)
-            if self._read().get(profile, {}).get(purpose) != secret.reveal():
+            if self._read(asks=False).get(profile, {}).get(purpose) != secret.reveal():
                 raise NotKept(f"{self.path} did not keep it: it read back something else")
 
     def delete(self, profile: str, purpose: Purpose) -> bool:
@@ -89,18 +88,18 @@ class EncryptedStore:
         if not self.exists:
             return False
         self.open()
-        with self._locked():
-            profiles = self._read()
+        with changing(self.path, StoreClosed):
+            profiles = self._read(asks=False)
             if profiles.get(profile, {}).pop(purpose, None) is None:
                 return False
             self._write({name: kept for name, kept in profiles.items() if kept})
             return True
 
-    def _read(self) -> Profiles:
+    def _read(self, *, asks: bool = True) -> Profiles:
         import pyrage
 
         data = _bytes_of(self.path)
-        identity = pyrage.x25519.Identity.from_str(self._unlocked_identity().reveal())
+        identity = pyrage.x25519.Identity.from_str(self._unlocked_identity(asks=asks).reveal())
         try:
             text = pyrage.decrypt(data, [identity])
         except pyrage.DecryptError:
@@ -112,20 +111,25 @@ class EncryptedStore:
     def _write(self, profiles: Profiles) -> None:
         import pyrage
 
-        identity = pyrage.x25519.Identity.from_str(self._unlocked_identity().reveal())
+        unlocked = self._unlocked_identity(asks=False)
+        identity = pyrage.x25519.Identity.from_str(unlocked.reveal())
         text = json.dumps({"version": 1, "profiles": profiles}).encode()
         self._put_file(self.path, pyrage.encrypt(text, [identity.to_public()]))
 
-    def _unlocked_identity(self) -> Secret:
+    def _unlocked_identity(self, *, asks: bool = True) -> Secret:
         """Return the identity, which is unlocked again where another file has taken its place:
-        what is encrypted to the one before could not be read by anybody."""
+        what is encrypted to the one before could not be read by anybody.
+
+        Without ``asks`` nobody is asked for a passphrase, as under the lock, for which all other
+        consoles would wait.
+        """
         data = _bytes_of(self.identity_path)
         if data != self._identity_data:
             self._identity = None
         if self._identity is None:
             import pyrage
 
-            passphrase = self._passphrase(new=False)
+            passphrase = self._passphrase(new=False, asks=asks)
             try:
                 text = pyrage.passphrase.decrypt(data, passphrase.reveal()).decode()
                 pyrage.x25519.Identity.from_str(text.strip())
@@ -140,15 +144,17 @@ class EncryptedStore:
         import pyrage
 
         if len(passphrase.reveal()) < LEAST_PASSPHRASE:
-            raise StoreClosed(f"its passphrase needs at least {LEAST_PASSPHRASE} characters")
+            raise StoreClosed(
+                f"the store's passphrase needs at least {LEAST_PASSPHRASE} characters"
+            )
         identity = Secret(str(pyrage.x25519.Identity.generate()))
         text = f"{identity.reveal()}\n".encode()
         data = pyrage.passphrase.encrypt(text, passphrase.reveal())
         self._put_file(self.identity_path, data)
         self._identity, self._identity_data = identity, data
 
-    def _passphrase(self, *, new: bool) -> Secret:
-        text = self.ask(new)
+    def _passphrase(self, *, new: bool, asks: bool = True) -> Secret:
+        text = self.ask(new) if asks else None
         if not text:
             raise StoreClosed(
                 "the encrypted store is locked, and nobody can be asked for its passphrase here"
@@ -166,28 +172,6 @@ class EncryptedStore:
             write_private(real_path(path), data)  # of a symlink, its target
         except OSError as error:
             raise StoreClosed(f"{path} cannot be written: {error.strerror}") from None
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the folder, against lost updates between two consoles.
-
-        Nobody is asked for a passphrase meanwhile, as all other consoles would wait for that.
-        """
-        asked = self.ask
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked_folder(real_path(self.path).parent, _LOCK_WAIT_S))
-            except TimeoutError:
-                raise StoreClosed(
-                    f"another console is changing {self.path}; nothing was changed: try again"
-                ) from None
-            except OSError as error:
-                raise StoreClosed(f"{self.path.parent} cannot be used: {error.strerror}") from None
-            try:
-                self.ask = lambda _new: None
-                yield
-            finally:
-                self.ask = asked
 
 
 def _bytes_of(path: Path) -> bytes:

@@ -5,7 +5,7 @@ VaultError
 ├── StoreClosed      a credential store that is unavailable: locked, hanging, damaged
 │   ├── NoKeyring    there is no keyring on this machine
 │   ├── UnfitKeyring its backend is never used: it discards secrets, or stores plain text
-│   ├── MayBeKept    a write that was not answered in time, and may be carried out later
+│   ├── UncertainWrite a write that was not answered in time, and may be carried out later
 │   └── WrongPassphrase  the encrypted store does not open with it
 └── NotKept          a credential that was written and did not read back the same
 """
@@ -31,7 +31,7 @@ class UnfitKeyring(StoreClosed):
     """The keyring backend discards secrets, or stores them in plain text: it is never used."""
 
 
-class MayBeKept(StoreClosed):
+class UncertainWrite(StoreClosed):
     """A write that the keyring did not answer in time: it may be carried out later."""
 
 

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rollout_console.credentials.vault.credential import Purpose
 from rollout_console.credentials.vault.errors import (
-    MayBeKept,
     NoKeyring,
     NotKept,
     StoreClosed,
+    UncertainWrite,
     UnfitKeyring,
 )
 from rollout_console.credentials.vault.limits import TooLong, in_time
@@ -56,7 +56,7 @@ class KeyringStore:
     def put(self, profile: str, purpose: Purpose, secret: Secret) -> None:
         """Store a credential and verify it by reading it back.
 
-        Raises StoreClosed, NotKept, or MayBeKept where the keyring was asked and did not answer.
+        Raises StoreClosed, NotKept, and UncertainWrite where it was asked and did not answer.
         """
         asked = False
 
@@ -69,7 +69,9 @@ class KeyringStore:
         try:
             kept = self._call(write)
         except _TimedOut as error:
-            raise (MayBeKept(f"{error}; it may still be stored then") if asked else error) from None
+            if not asked:
+                raise
+            raise UncertainWrite(f"{error}; it may still be stored then") from None
         if kept != secret.reveal():
             raise NotKept(f"the {self.name} did not keep it: it read back something else")
 

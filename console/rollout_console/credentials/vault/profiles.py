@@ -1,17 +1,16 @@
 """The local profiles: their names, base URLs and credential stores, but no credentials."""
 
 import json
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from rollout_console.common.files import locked_folder, real_path, write_private
+from rollout_console.common.files import real_path, write_private
 from rollout_console.credentials.vault.errors import VaultError
+from rollout_console.credentials.vault.folder_lock import changing
 
 _MOST_NAME = 64
-_LOCK_WAIT_S = 10.0
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -55,27 +54,13 @@ class ProfileList:
         there is none. Return the profile before and after. Nothing is written where both are the
         same. Raises VaultError.
         """
-        with self._locked():
+        with changing(self.path, VaultError):
             profiles = self.all()
             before = profiles.pop(name, None)
             after = edit(before or Profile(name))
             if after != before:
                 self._write(profiles if after is None else profiles | {name: after})
             return before, after
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        """Hold the lock of the folder, against lost updates between two consoles."""
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(locked_folder(real_path(self.path).parent, _LOCK_WAIT_S))
-            except TimeoutError:
-                raise VaultError(
-                    f"another console is changing {self.path}; it is unchanged: try again"
-                ) from None
-            except OSError as error:
-                raise VaultError(f"{self.path} cannot be written: {error.strerror}") from None
-            yield
 
     def _write(self, profiles: dict[str, Profile]) -> None:
         table = {

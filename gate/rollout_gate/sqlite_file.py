@@ -1,9 +1,26 @@
-"""The write-ahead log (WAL) of SQLite: the switch to it, and the locks that are met there."""
+"""Files of SQLite that several processes open: their mode, the write-ahead log (WAL), locks."""
 
+import os
 import sqlite3
 import time
+from contextlib import suppress
+from pathlib import Path
 
 _AGAIN_S = 0.002
+
+
+def make_file(path: Path, mode: int) -> None:
+    """Make an empty file of a mode, less the umask, where there is none: SQLite's would be 0644.
+
+    SQLite gives its write-ahead log and the index of that (``-wal``, ``-shm``) the same mode. A
+    file that is there is not opened (O_EXCL): to close it would release the record locks (POSIX)
+    of all connections that this process has to it. Raises OSError.
+    """
+    if os.path.exists(path):  # noqa: PTH110 - Path's raises where a folder may not be entered
+        return
+    flags = os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC
+    with suppress(FileExistsError):  # another process has made it meanwhile
+        os.close(os.open(os.path.realpath(path), flags, mode))
 
 
 def use_wal(connection: sqlite3.Connection, wait_s: float) -> None:

@@ -10,10 +10,10 @@ import pytest
 
 from rollout_console.history.schema import open_to_write
 from rollout_console.reconcile.store import UsageStore
-from rollout_gate import write_ahead_log
+from rollout_gate import sqlite_file
 from rollout_gate.http.id_file import IdWriter
 from rollout_gate.http.job_ledger import TaskLedger
-from rollout_gate.write_ahead_log import use_wal
+from rollout_gate.sqlite_file import use_wal
 
 
 def _ledger(path: Path) -> None:
@@ -56,7 +56,7 @@ def test_the_switch_waits_for_another_that_makes_the_file(
         other.close()
 
     clock = SimpleNamespace(monotonic=time.monotonic, sleep=sleep)
-    monkeypatch.setattr(write_ahead_log, "time", clock)
+    monkeypatch.setattr(sqlite_file, "time", clock)
     make(path)
     assert len(waits) == 1
     with sqlite3.connect(path) as made:
