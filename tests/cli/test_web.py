@@ -32,7 +32,7 @@ from rollout_console.sim.state import DEMO_TOKEN
 from rollout_console.ui.keymap import APP_KEYS, CONTEXTS, Key
 from rollout_gate import AccessLine, AccessLog, timestamp
 from tests.conftest import SAMPLE
-from tests.mirror.test_mirror import text as rollout_text
+from tests.mirror.servers import text as rollout_text
 from tests.support.chromium import Chromium, Page, chromium
 from tests.support.etcd import cluster
 from tests.support.waiting import until

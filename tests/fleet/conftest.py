@@ -14,7 +14,7 @@ from rollout_console.etcd.client import EtcdClient
 from rollout_console.fleet.opening import shared_switch
 from rollout_console.fleet.shared_file import SharedFile
 from rollout_console.history.actor import Actor
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import Cluster, cluster
 
 Host = Callable[..., Switch]

@@ -9,7 +9,7 @@ from rollout_console.cli.main import run
 from rollout_console.etcd.address import Login, address_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_gate.file.parse import parse
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import cluster
 
 KEY = "/rollout/prod"

@@ -21,7 +21,7 @@ from rollout_console.mirror.mirror import Standing
 from rollout_console.mirror.registration import Registration
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.parts import need
 
 

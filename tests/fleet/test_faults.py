@@ -29,7 +29,7 @@ from rollout_console.fleet.view import leader_key, read_view
 from rollout_console.history.actor import Actor
 from rollout_gate.file.parse import parse
 from tests.fleet.test_shared_file import writes
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import Cluster, cluster
 from tests.support.waiting import until
 

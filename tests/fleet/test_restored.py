@@ -18,7 +18,7 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.mirror.mirror import Mirror
 from rollout_console.mirror.registration import Registration
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import Cluster, cluster
 
 KEY = "/rollout/prod"

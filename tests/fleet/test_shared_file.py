@@ -30,7 +30,7 @@ from rollout_console.readiness.plan_file import PlanFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.revision import revision_of
 from tests.fleet.conftest import Host
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import Cluster
 from tests.support.lossy import lossy
 from tests.support.waiting import until

@@ -18,7 +18,7 @@ from rollout_console.etcd.address import address_of
 from rollout_console.etcd.answers import nothing_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
-from tests.mirror.test_mirror import text
+from tests.mirror.servers import text
 from tests.support.etcd import Cluster, cluster
 from tests.support.parts import need
 from tests.support.waiting import PATIENCE_S, until

@@ -1,198 +1,39 @@
-"""The keys screen, driven by keys, against the simulator; canary secrets never show."""
+"""The keys screen, driven by keys, against the simulator."""
 
-import base64
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
 
 import httpx
 import pytest
 from textual import events
-from textual.pilot import Pilot
-from textual.widgets import DataTable, Input, Static
+from textual.widgets import DataTable, Static
 
-from rollout_console.changes.switch import Switch
-from rollout_console.common.write_access import WriteAccess
 from rollout_console.credentials.key_values import SORTS
-from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.profiles import Profile
 from rollout_console.credentials.vault.vault import Vault
-from rollout_console.guard.monitor import Monitor
-from rollout_console.history.actor import Actor
-from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, DEMO_TOKEN
 from rollout_console.tokenlab.client import ManagementClient
-from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
-from rollout_console.ui.dialogs.form import FormDialog
-from rollout_console.ui.dialogs.secret_once import SecretOnce
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.screens.keys.screen import KeysScreen
-from rollout_console.ui.settings import Settings
-from rollout_console.ui.widgets.line import TextLine
 from rollout_gate.secret import Secret
-from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
-from tests.credentials.test_keys import KEY as ODD_KEY
-from tests.credentials.vault.test_vault import Drawer, vault_of
-from tests.support.loopback import Origin, Received, Reply
+from tests.credentials.vault.test_vault import vault_of
 from tests.support.said import everything_said
 from tests.support.waiting import resize, until_ready, until_shown
-
-Running = Pilot[None]
-
-
-@pytest.fixture
-def sim_keys() -> Iterator[SimServer]:
-    """A simulator of its own: the list of keys is what these tests look at."""
-    with SimServer(seed=5) as server:
-        yield server
-
-
-@pytest.fixture
-def vault(tmp_path: Path) -> Vault:
-    return vault_of(tmp_path, Given(variables={"management_token": "mt-sim-demo"}))
-
-
-def app_of(file: Path, sim: SimServer, vault: Vault, *, read_only: bool = False) -> ConsoleApp:
-    text = file.read_text().replace("https://api.tokenlab.sh", sim.base_url)
-    file.write_text(text)
-    who = Actor("jo", "gw-01")
-    switch = Switch(
-        file, History(file.parent / "h.sqlite3"), who, access=WriteAccess(read_only=read_only)
-    )
-    monitor = Monitor(file, switch.open().file)
-    return ConsoleApp(switch, monitor, Settings(), user="jo", host="gw-01", vault=vault)
-
-
-@asynccontextmanager
-async def keys_screen(app: ConsoleApp, size: tuple[int, int] = (100, 30)) -> AsyncIterator[Running]:
-    async with app.run_test(size=size) as pilot:
-        await pilot.press("2")
-        await until_shown(pilot, lambda: isinstance(app.screen, KeysScreen))
-        await until_shown(pilot, lambda: bool(rows(pilot)) or "!" in line(pilot, "keys-notice"))
-        yield pilot
-
-
-def rows(pilot: Running) -> list[str]:
-    table = pilot.app.screen.query(DataTable)
-    if not table:
-        return []
-    found = table.first()
-    return [" ".join(str(cell) for cell in found.get_row_at(i)) for i in range(found.row_count)]
-
-
-def line(pilot: Running, name: str) -> str:
-    found = pilot.app.screen.query(f"#{name}").results(TextLine)
-    return next((one.text for one in found), "")
-
-
-def everything(pilot: Running) -> str:
-    return pilot.app.export_screenshot()
-
-
-def dialog_text(pilot: Running) -> str:
-    return " ".join(str(shown.render()) for shown in pilot.app.screen.query(Static))
-
-
-async def fill(pilot: Running, **values: str) -> None:
-    await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
-    await until_shown(pilot, lambda: pilot.app.screen.focused is not None)
-    for name, value in values.items():
-        pilot.app.screen.query_one(f"#field-{name}", Input).value = value
-    last = list(pilot.app.screen.query(Input))[-1]
-    last.focus()
-    await pilot.press("enter")
-
-
-async def confirm(pilot: Running, typed: str = "") -> None:
-    await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-    await until_ready(pilot)
-    if typed:
-        await pilot.press(*typed, "enter")
-    else:
-        await pilot.press("y")
-    await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
-
-
-def find(sim: SimServer, name: str) -> Any:
-    return next((key for key in sim.state.keys.values() if key.name == name), None)
-
-
-async def test_a_key_is_made_shown_once_and_gone(
-    file: Path, sim_keys: SimServer, vault: Vault
-) -> None:
-    app = app_of(file, sim_keys, vault)
-    async with keys_screen(app) as pilot:
-        assert "none: a adds one" in line(pilot, "from-api_key")
-        assert "from $TOKENLAB_MANAGEMENT_TOKEN" in line(pilot, "from-management_token")
-        await pilot.press("n")
-        await fill(pilot, name="ci", limit="5", models="gpt-5.4", place="once")
-        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        assert find(sim_keys, "ci") is None
-        await confirm(pilot)
-        await until_shown(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
-        secret = find(sim_keys, "ci").secret
-        assert secret in dialog_text(pilot)
-        assert secret not in app.export_screenshot(), "a picture was made of it"
-        await pilot.press("y")
-        await until_shown(pilot, lambda: app.clipboard == secret)
-        await pilot.press("escape")
-        await until_shown(pilot, lambda: any("ci" in row for row in rows(pilot)))
-        assert secret not in everything(pilot)
-        app._clear_clipboard()
-        assert app.clipboard == ""
-        assert find(sim_keys, "ci").limit == Decimal(5)
-        await pilot.press("2", "1")
-        assert app.screen is app.home
-
-
-async def test_a_secret_in_an_odd_answer_is_shown_and_the_oddity_said(
-    file: Path, vault: Vault
-) -> None:
-    with Origin(_odd_create) as origin:
-        at = cast("SimServer", SimpleNamespace(base_url=origin.url))
-        app = app_of(file, at, vault)
-        async with keys_screen(app) as pilot:
-            await pilot.press("n")
-            await fill(pilot, name="ci", place="once")
-            await confirm(pilot)
-            await until_shown(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
-            assert CANARY_KEY in dialog_text(pilot)
-            await pilot.press("escape")
-            await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
-            assert "(used_amount_decimal)" in dialog_text(pilot)
-            assert CANARY_KEY not in everything(pilot)
-
-
-def _odd_create(request: Received) -> Reply:
-    if request.method == "POST":
-        return Reply(201, ODD_KEY | {"used_amount_decimal": "1e99", "key": CANARY_KEY})
-    return Reply(200, {"data": [ODD_KEY | {"id": "key_0", "name": "old"}]})
-
-
-async def test_a_secret_goes_straight_into_the_vault(
-    file: Path, sim_keys: SimServer, vault: Vault
-) -> None:
-    app = app_of(file, sim_keys, vault)
-    async with keys_screen(app) as pilot:
-        await pilot.press("n")
-        await fill(pilot, name="stored", place="keyring", profile="prod")
-        await confirm(pilot)
-        await until_shown(pilot, lambda: "its secret is in" in line(pilot, "keys-notice"))
-        secret = find(sim_keys, "stored").secret
-        assert isinstance(vault.keyring, Drawer)
-        assert vault.keyring.kept[("prod", "api_key")] == secret
-        assert secret not in everything(pilot)
-        await pilot.press("v")
-        await confirm(pilot)
-        await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
-        assert "it works: gpt-5.4 answered" in dialog_text(pilot)
+from tests.ui.keys_screens import (
+    Running,
+    app_of,
+    confirm,
+    dialog_text,
+    fill,
+    find,
+    keys_screen,
+    line,
+    rows,
+)
 
 
 @pytest.mark.slow
@@ -281,75 +122,6 @@ async def test_a_key_of_another_profile_is_not_rotated(
             pilot, lambda: "is not the one that profile prod has" in line(pilot, "keys-notice")
         )
         assert len(sim_keys.state.keys) == 1
-
-
-@pytest.mark.slow
-async def test_pasted_credentials_are_never_shown(
-    file: Path, sim_keys: SimServer, vault: Vault
-) -> None:
-    app = app_of(file, sim_keys, vault)
-    shown: list[str] = []
-    async with keys_screen(app) as pilot:
-        for secret, place in (
-            (CANARY_KEY, "keyring"),
-            (CANARY_TOKEN, "keyring"),
-            ("hunter2", "run"),
-        ):
-            await pilot.press("a")
-            await fill(pilot, profile="prod", secret=secret, place=place)
-            await pilot.pause()
-            shown.append(everything(pilot))
-            if isinstance(pilot.app.screen, FormDialog):
-                assert "starts with sk-" in dialog_text(pilot)
-                await pilot.press("escape")
-            await until_shown(pilot, lambda: isinstance(pilot.app.screen, KeysScreen))
-            await pilot.pause(0.3)
-            shown.append(everything(pilot))
-        assert isinstance(vault.keyring, Drawer)
-        assert vault.keyring.kept == {
-            ("prod", "api_key"): CANARY_KEY, ("prod", "management_token"): CANARY_TOKEN,
-        }  # fmt: skip
-        # The token of the environment goes first; with that gone, the wrong one is refused.
-        vault.given = Given()
-        vault._known.clear()
-        await pilot.press("f5")
-        await until_shown(pilot, lambda: "401" in line(pilot, "keys-notice"))
-        shown.append(everything(pilot))
-        for key in ("v", "p", "minus", "U", "s", "question_mark"):
-            await pilot.press(key)
-            await pilot.pause(0.3)
-            shown.append(everything(pilot))
-            await pilot.press("escape")
-            await pilot.pause(0.1)
-    for picture in shown:
-        for secret in (CANARY_KEY, CANARY_TOKEN):
-            for form in forms(secret):
-                assert form not in picture.encode()
-    folder = file.parent.parent
-    written = [path.read_bytes() for path in folder.rglob("*") if path.is_file()]
-    for secret in (CANARY_KEY, CANARY_TOKEN):
-        assert not any(form in data for form in forms(secret) for data in written)
-
-
-@pytest.mark.slow
-async def test_home_lets_no_planted_secret_out(
-    file: Path, sim_keys: SimServer, tmp_path: Path
-) -> None:
-    given = Given(variables={"management_token": CANARY_TOKEN, "api_key": CANARY_KEY})
-    app = app_of(file, sim_keys, vault_of(tmp_path, given))
-    shown = []
-    async with app.run_test(size=(120, 40)) as pilot:
-        await until_shown(pilot, lambda: "401" in line(pilot, "notice-1") + line(pilot, "notice-2"))
-        for key in ("r", "escape", "e", "escape", "colon", "escape", "question_mark", "escape",
-                    "y", "slash", "escape", "plus", "escape", "u", "escape", "c"):  # fmt: skip
-            await pilot.press(key)
-            await pilot.pause(0.1)
-            shown.append(everything(pilot))
-    written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
-    for secret in (CANARY_KEY, CANARY_TOKEN):
-        for form in forms(secret):
-            assert not any(form in picture.encode() for picture in shown)
-            assert not any(form in data for data in written)
 
 
 async def test_read_only_changes_no_key(file: Path, sim_keys: SimServer, vault: Vault) -> None:
@@ -546,76 +318,6 @@ async def test_home_warns_of_a_key_that_ends_soon(
         await pilot.pause(1.1)
         assert "expires" not in line(pilot, "notice-1") + line(pilot, "notice-2")
         assert "! keys" in line(pilot, "status"), "what is dismissed is still said in the header"
-
-
-def test_the_forms_of_a_secret_find_it() -> None:
-    """The search itself: it finds a secret in what encodes it."""
-    for around in (b"", b"a", b"ab", b"abc"):
-        encoded = base64.b64encode(around + CANARY_KEY.encode() + around)
-        assert any(form in encoded for form in forms(CANARY_KEY)), around
-    assert any(
-        form in str(httpx.URL("http://h/", params={"k": CANARY_KEY})).encode()
-        for form in forms(CANARY_KEY)
-    )
-
-
-@pytest.mark.usefixtures("quick")
-async def test_a_new_encrypted_store_asks_for_its_passphrase(
-    file: Path, sim_keys: SimServer, vault: Vault
-) -> None:
-    vault.encrypted.ask = lambda _new: None
-    app = app_of(file, sim_keys, vault)
-    async with keys_screen(app) as pilot:
-        await pilot.press("a")
-        await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
-        await until_shown(pilot, lambda: "new encrypted store" in dialog_text(pilot))
-        await fill(pilot, passphrase="correct horse", again="correct hose")
-        assert "the passphrases do not match" in dialog_text(pilot)
-        await fill(pilot, passphrase="correct horse", again="correct horse")
-        await until_shown(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
-        assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
-        assert "correct" not in everything(pilot)
-
-
-@pytest.mark.usefixtures("quick")
-async def test_a_store_with_a_passphrase_and_no_credential_is_unlocked(
-    file: Path, sim_keys: SimServer, vault: Vault
-) -> None:
-    EncryptedStore(vault.encrypted.path, lambda _new: "correct horse").open()
-    vault.encrypted.ask = lambda _new: None
-    app = app_of(file, sim_keys, vault)
-    async with keys_screen(app) as pilot:
-        await pilot.press("a")
-        await fill(pilot, profile="prod", secret=CANARY_KEY, place="encrypted")
-        await until_shown(pilot, lambda: "Unlock the encrypted store" in dialog_text(pilot))
-        await fill(pilot, passphrase="correct horse")
-        await until_shown(pilot, lambda: "in encrypted store" in line(pilot, "keys-notice"))
-        assert vault.encrypted.get("prod", "api_key") == CANARY_KEY
-
-
-async def test_a_copied_secret_leaves_the_clipboard_by_itself(
-    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rollout_console.ui.app.CLEARED_AFTER_S", 0.4)
-    app = app_of(file, sim_keys, vault)
-    async with app.run_test() as pilot:
-        await app.push_screen(SecretOnce("ci", Secret("sk-canary-clip-01")))
-        await pilot.press("y")
-        await until_shown(pilot, lambda: app.clipboard == "sk-canary-clip-01")
-        await pilot.press("escape")
-        await until_shown(pilot, lambda: app.clipboard == "")
-
-
-async def test_home_asks_at_once_for_what_waited_for_a_credential(
-    file: Path, sim_keys: SimServer, tmp_path: Path
-) -> None:
-    app = app_of(file, sim_keys, vault_of(tmp_path))
-    async with keys_screen(app) as pilot:
-        await pilot.press("a")
-        await fill(pilot, profile="prod", secret="mt-sim-demo", place="keyring")
-        await until_shown(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
-        await pilot.press("1")
-        await until_shown(pilot, lambda: "$1,28" in line(pilot, "status"))
 
 
 async def test_another_profile_shows_no_keys_of_the_one_before(
