@@ -1,6 +1,5 @@
 """Files that are replaced whole: by threads at once, by writers that are killed or that fail."""
 
-import fcntl
 import os
 import threading
 import time
@@ -9,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from rollout_console.common.files import replacing, write_private
-from rollout_console.common.flock import locked_folder
 
 
 def names(folder: Path) -> list[str]:
@@ -67,36 +65,6 @@ def test_an_error_leaves_the_file_as_it_was(tmp_path: Path) -> None:
         fail()
     assert path.read_bytes() == b"before"
     assert names(tmp_path) == ["state.json"]
-
-
-def test_a_lock_is_waited_for_and_no_longer_than_that(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / "new"
-    with locked_folder(folder, 0), pytest.raises(TimeoutError), locked_folder(folder, 0):
-        pytest.fail("two had the lock")
-    taken, order = threading.Event(), list[str]()
-
-    def hold() -> None:
-        with locked_folder(folder, 60):
-            taken.set()
-            time.sleep(0.05)
-            order.append("first")
-
-    holder = threading.Thread(target=hold)
-    holder.start()
-    taken.wait()
-    with locked_folder(folder, 60):
-        order.append("second")
-    holder.join()
-    assert order == ["first", "second"]
-
-    def unknown(*_: object) -> None:
-        raise OSError(38, "Function not implemented")
-
-    monkeypatch.setattr(fcntl, "flock", unknown)
-    with locked_folder(folder, 0):
-        order.append("a file system without locks")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")

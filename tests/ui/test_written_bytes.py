@@ -168,7 +168,7 @@ def test_what_comes_after_a_halted_paste_is_said_to_be_left_out(file: Path) -> N
         console.press("\x1b[200~a line of a log ")
         console.bytes_until_quiet(quiet_s=1.3, within_s=1.3)
         console.press("?")
-        console.until(lambda screen: "a paste halted" in screen)
+        console.until(lambda screen: "a paste was interrupted" in screen)
         console.press("\x1b")
         console.bytes_until_quiet(quiet_s=0.3, within_s=0.3)
         assert "│ Home" not in console.text()

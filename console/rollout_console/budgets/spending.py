@@ -119,10 +119,9 @@ def spending_path(folder: Path, rollout_file: Path, profile: str) -> Path:
 
 
 def keep_spending(found: Spending, path: Path, *, only_newer: bool = False) -> bool:
-    """Write the spending, unless a count that began later has; return whether it is to be kept.
+    """Write the spending, unless a count that began later was written; return whether it counts.
 
-    With ``only_newer`` also unless another is up to a later time. That it cannot be written is no
-    error of whoever counted.
+    With ``only_newer`` also unless another covers a later time. A failure of the write is ignored.
     """
     with best_effort_lock(path.parent, _LOCK_WAIT_S):
         before = kept_spending(path)
@@ -135,7 +134,7 @@ def keep_spending(found: Spending, path: Path, *, only_newer: bool = False) -> b
 
 
 def _is_newer(before: Spending, found: Spending) -> bool:
-    """Return whether a kept count is up to a later time, and not of a clock that was wrong."""
+    """Return whether a kept count covers a later time, which is no future of a wrong clock."""
     return found.until < before.until <= found.counted_at + _AHEAD_S
 
 
@@ -219,7 +218,7 @@ def share_spending(found: Spending, rollout_file: Path) -> None:
 
 
 def note_failure(path: Path, problem: str, now: float) -> None:
-    """Keep why counting failed, beside what was counted before; unless a later count did not."""
+    """Record why counting failed, beside the last count, unless a later count has succeeded."""
     with best_effort_lock(path.parent, _LOCK_WAIT_S):
         before = kept_spending(path) or Spending()
         if not now < before.counted_at <= now + _AHEAD_S:

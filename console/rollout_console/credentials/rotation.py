@@ -229,7 +229,7 @@ class Rotations:
                 limit=old.limit, models=old.models, expires_at=None,
             )  # fmt: skip
         except UncertainSecret as error:
-            # By its id it is this rotation's, and revoked by it, even if somebody has tried it.
+            # Record the id: a used key without it is taken for another rotation's.
             self.file.keep(replace(rotation, new_id=error.key.id))
             raise OperationError(
                 f"{error.made}; {error.unknown}. Go on with the rotation once the keyring answers:"

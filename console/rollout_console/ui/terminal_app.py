@@ -32,8 +32,8 @@ from rollout_console.ui.themes import DEFAULT_THEME, load_themes
 _RESIZED_AFTER_S = 0.1
 """Seconds in which Textual has drawn another size: what it has drawn is not written again."""
 
-_HALTED_PASTE = "a paste halted, and what comes is left out until its end: esc takes keys again"
-_CUT_PASTE = "a paste halted, and the rest was left out: paste it again"
+_HALTED_PASTE = "a paste was interrupted; input is discarded until its end: esc takes keys again"
+_CUT_PASTE = "a paste was interrupted, and the rest was discarded: paste it again"
 _SHOWN_FOR_S = 10.0
 
 

@@ -65,6 +65,7 @@ def test_without_any_bus_it_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 BACKENDS = """
+import threading
 import time
 from keyring.backend import KeyringBackend
 
@@ -82,10 +83,10 @@ class Hanging(PlaintextKeyring):
         time.sleep(30)
 
 class Slow(PlaintextKeyring):
-    kept = None
+    kept, answers = None, threading.Event()
     def get_password(self, service, username): return Slow.kept
     def set_password(self, service, username, password):
-        time.sleep(0.6)
+        Slow.answers.wait()
         Slow.kept = password
 
 class Forgetful(PlaintextKeyring):
@@ -151,6 +152,7 @@ def test_a_write_that_is_late_may_be_carried_out(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(StoreClosed, match="did not answer") as error:  # it is not asked again
         store.put("p", "api_key", Secret("sk-canary-000002"))
     assert not isinstance(error.value, UncertainWrite)
+    sys.modules["odd_backends"].Slow.answers.set()
     until(lambda: sys.modules["odd_backends"].Slow.kept == "sk-canary-000001")
 
 
