@@ -16,6 +16,7 @@ from io import BytesIO
 from pathlib import Path
 
 from rollout_gate.version import __version__
+from tests.support.tar import unpack
 
 ROOT = Path(__file__).resolve().parents[2]
 DIST = ROOT / "dist"
@@ -71,7 +72,7 @@ def _built(folder: str) -> dict[str, bytes]:
     with tempfile.TemporaryDirectory() as name:
         copy = Path(name) / folder
         with tarfile.open(fileobj=BytesIO(archive)) as packed:
-            packed.extractall(copy, filter="data")
+            unpack(packed, copy)
         out = copy / "dist"
         for project in (copy / "gate", copy):
             subprocess.run(

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.support.tar import unpack
+
 ROOT = Path(__file__).resolve().parents[3]
 FOLDER = Path(os.environ.get("ROLLOUT_SUITES", Path(tempfile.gettempdir()) / "rollout-suites"))
 MODES = ("plain", "previous", "tokenlab")
@@ -142,7 +144,7 @@ def _installed(suite: Suite) -> tuple[Path, Path]:
             command += [f"{suite.package}=={suite.version}", "-d", str(home)]
             subprocess.run(command, check=True)
         with tarfile.open(archive) as tar:
-            tar.extractall(home, filter="data")
+            unpack(tar, home)
     return python, home / name
 
 
