@@ -39,6 +39,7 @@ E2E = frozenset(
         "sim/test_report_drill.py",
         "ui/test_continued.py",
         "ui/test_drill.py",
+        "ui/test_halted_terminal.py",
         "ui/test_pictures.py",
         "ui/test_reopening.py",
         "ui/test_slow_link.py",

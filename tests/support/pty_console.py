@@ -57,6 +57,16 @@ class PtyConsole:
         size = struct.pack("HHHH", height, width, 0, 0)
         fcntl.ioctl(self._master, termios.TIOCSWINSZ, size)
 
+    def report_status(self, does_report: bool = True) -> None:
+        """Answer, or not, what the terminal is asked from now on, once it has read that."""
+        self.screen.write_process_input = (  # type: ignore[method-assign]
+            self.press if does_report else lambda data: None  # type: ignore[assignment]
+        )
+
+    def has_written(self, within_s: float) -> bool:
+        """Wait until something is written, and read none of it, as a terminal that has halted."""
+        return bool(select.select([self._master], [], [], within_s)[0])
+
     def press(self, keys: str) -> None:
         """Send keys as a terminal does."""
         os.write(self._master, keys.encode())

@@ -63,12 +63,12 @@ async def until_shown(pilot: "Pilot[None]", true: Callable[[], object]) -> None:
 
 
 async def until_ready(pilot: "Pilot[None]") -> None:
-    """Return once a confirm dialog takes its answer: its grace period is over."""
-    from rollout_console.ui.dialogs.confirm import ConfirmDialog
+    """Return once a dialog that must be seen takes keys: its grace period is over."""
+    from rollout_console.ui.dialogs.seen import SeenDialog
 
     def is_ready() -> bool:
         screen = pilot.app.screen
-        return not isinstance(screen, ConfirmDialog) or screen.is_ready
+        return not isinstance(screen, SeenDialog) or screen.is_ready
 
     await until_shown(pilot, is_ready)
 

@@ -39,7 +39,7 @@ async def test_nothing_else_confirms(file: Path, keys: tuple[str, ...]) -> None:
 async def test_a_key_typed_ahead_does_not_confirm(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout_console.ui.dialogs.confirm.GRACE_S", 600.0)
+    monkeypatch.setattr("rollout_console.ui.dialogs.seen.GRACE_S", 600.0)
     before = file.read_bytes()
     async with running(app_of(file)) as pilot:
         await pilot.press("r")
@@ -149,10 +149,10 @@ async def test_the_grace_counts_from_when_a_confirm_is_in_front_again(
             await pilot.app.push_screen(dialog, answers.append)
             await until_ready(pilot)
         with monkeypatch.context() as held:
-            held.setattr("rollout_console.ui.dialogs.confirm.GRACE_S", 3600.0)
+            held.setattr("rollout_console.ui.dialogs.seen.GRACE_S", 3600.0)
             await pilot.press("y", "y")
             assert len(answers) == 1, "the second y was meant for the first dialog"
-        dialogs[0].on_screen_resume(events.ScreenResume())
+        dialogs[0].post_message(events.ScreenResume())
         await until_ready(pilot)
         await pilot.press("y")
         assert len(answers) == 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.ui.dialogs.confirm import GRACE_S
+from rollout_console.ui.dialogs.seen import GRACE_S
 from rollout_gate.file.parse import parse
 from tests.support.terminal import terminal
 from tests.support.waiting import has_ended

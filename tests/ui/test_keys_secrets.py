@@ -23,7 +23,7 @@ from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
 from tests.credentials.test_keys import KEY as ODD_KEY
 from tests.credentials.vault.test_vault import Drawer, vault_of
 from tests.support.loopback import Origin, Received, Reply
-from tests.support.waiting import until_shown
+from tests.support.waiting import until_ready, until_shown
 from tests.ui.keys_screens import (
     app_of,
     confirm,
@@ -55,6 +55,7 @@ async def test_a_key_is_made_shown_once_and_gone(
         assert secret not in app.export_screenshot(), "a picture was made of it"
         await pilot.press("y")
         await until_shown(pilot, lambda: app.clipboard == secret)
+        await until_ready(pilot)
         await pilot.press("escape")
         await until_shown(pilot, lambda: any("ci" in row for row in rows(pilot)))
         assert secret not in everything(pilot)
@@ -77,6 +78,7 @@ async def test_a_secret_in_an_odd_answer_is_shown_and_the_oddity_said(
             await confirm(pilot)
             await until_shown(pilot, lambda: isinstance(pilot.app.screen, SecretOnce))
             assert CANARY_KEY in dialog_text(pilot)
+            await until_ready(pilot)
             await pilot.press("escape")
             await until_shown(pilot, lambda: isinstance(pilot.app.screen, TextDialog))
             assert "(used_amount_decimal)" in dialog_text(pilot)
@@ -231,8 +233,23 @@ async def test_a_copied_secret_leaves_the_clipboard_by_itself(
         await app.push_screen(SecretOnce("ci", Secret("sk-canary-clip-01")))
         await pilot.press("y")
         await until_shown(pilot, lambda: app.clipboard == "sk-canary-clip-01")
+        await until_ready(pilot)
         await pilot.press("escape")
         await until_shown(pilot, lambda: app.clipboard == "")
+
+
+@pytest.mark.parametrize("key", ["escape", "q"])
+async def test_a_key_that_came_before_the_secret_was_seen_does_not_lose_it(
+    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    monkeypatch.setattr("rollout_console.ui.dialogs.seen.GRACE_S", 600.0)
+    app = app_of(file, sim_keys, vault)
+    async with app.run_test() as pilot:
+        await app.push_screen(dialog := SecretOnce("ci", Secret("sk-canary-once-01")))
+        await pilot.press(key)
+        await pilot.pause()
+        assert dialog.is_current
+        assert dialog.secret is not None
 
 
 async def test_home_asks_at_once_for_what_waited_for_a_credential(

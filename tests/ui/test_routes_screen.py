@@ -266,6 +266,7 @@ async def test_a_sample_from_prompts_to_tally(file: Path, own: SimServer, tmp_pa
             await until_shown(pilot, lambda: isinstance(pilot.app.screen, PairDialog))
             assert "TokenLab: " in dialog(pilot)
             assert "previous: " in dialog(pilot)
+            await until_ready(pilot)
             await pilot.press(key)
             await pilot.pause(0.1)
         await until_shown(

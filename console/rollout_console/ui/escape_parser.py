@@ -21,6 +21,8 @@ from textual._time import get_time
 from textual._xterm_parser import XTermParser
 from textual.message import Message
 
+from rollout_console.ui.status_report import REPORT, StatusReport
+
 _PASTE, _PASTED = "\x1b[200~", "\x1b[201~"
 """Bracketed paste: https://invisible-island.net/xterm/ctlseqs/ctlseqs.html"""
 _SEQUENCE = "[O\t\x7fbf"
@@ -28,8 +30,8 @@ _SEQUENCE = "[O\t\x7fbf"
 delete a word (alt+backspace), a word to the left and to the right (Option and an arrow on macOS).
 """
 _LONE = re.compile(rf"\x1b(?=[^\x1b{re.escape(_SEQUENCE)}])")
-_MAY_PASTE = re.compile(r"\x1b(\[(2(00?)?)?)?$")
-"""The start of a paste, as far as it has come."""
+_MAY_GO_ON = re.compile(r"\x1b(\[(2(00?)?|0)?)?$")
+"""The start of a paste, or of a status report, as far as it has come."""
 _CONTROLS = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]")
 """Colours and other control sequences (ECMA-48), and control characters but tab and line ends."""
 _MAY_END = re.compile(r"\x1b(\[(2(01?)?)?)?$")
@@ -38,8 +40,8 @@ _PASTES_FOR_S = 1.0
 _ALONE_FOR_S = 0.2
 """Seconds without a byte after which an escape is alone, and not the start of a paste's end."""
 _WAYS_OUT = ("escape", "ctrl+c", "ctrl+q")
-_REPORTS = re.compile(r"\x1b\[(?:<[\d;]*[Mm]|[IO])|(\x1b\[(?:48;[\d;:]*t|\?[\d;]*\$y))")
-"""What a terminal sends by itself, complete: mouse and focus, and (group 1) sizes and modes."""
+_REPORTS = re.compile(r"\x1b\[(?:<[\d;]*[Mm]|[IO])|(\x1b\[(?:0n|48;[\d;:]*t|\?[\d;]*\$y))")
+"""What a terminal sends by itself, complete: mouse, focus, and (group 1) status, sizes, modes."""
 _LONGEST_WAY_OUT = 32
 
 
@@ -94,26 +96,41 @@ class EscapeParser(XTermParser):
     def _keys(self, data: str) -> Generator[Message, None, str]:
         """Yield the events of keys; return what is after the start of a paste, if there is one.
 
-        What may be the start of a paste is held.
+        What may be the start of a paste, or of a status report, is held.
         """
         typed, begins, rest = data.partition(_PASTE)
         if begins:
             self._pasted, self._pasted_at = [""], get_time()
         else:
-            begun = _MAY_PASTE.search(typed)
+            begun = _MAY_GO_ON.search(typed)
             self._held, self._held_at = begun[0] if begun else "", get_time()
             typed = typed.removesuffix(self._held)
+        *before_reports, typed = typed.split(REPORT)
+        for part in before_reports:
+            yield from self._split(part, ends=True)
+            yield from self._end_sequence()  # an escape of the read before it
+            yield StatusReport()
+        yield from self._split(typed, ends=bool(begins))
+        return rest
+
+    def _split(self, typed: str, *, ends: bool) -> Iterable[Message]:
+        """Yield the events of keys, an escape apart from the key after it.
+
+        ``ends`` is whether no sequence goes on after ``typed``.
+        """
         at = 0
         for match in _LONE.finditer(typed):
             yield from self._sequence(typed[at : match.end()])
             at = match.end()
         if at < len(typed):
-            yield from self._sequence(typed[at:]) if begins else super().feed(typed[at:])
-        return rest
+            yield from self._sequence(typed[at:]) if ends else super().feed(typed[at:])
 
     def _sequence(self, data: str) -> Iterable[Message]:
         """Yield the events of ``data``, whose end is not waited for."""
         yield from super().feed(data)
+        yield from self._end_sequence()
+
+    def _end_sequence(self) -> Iterable[Message]:
         if self._timeout_time is not None:
             self._timeout_time = 0.0
             yield from super().tick()
@@ -152,7 +169,7 @@ class EscapeParser(XTermParser):
         What the terminal reports by itself is no input: it ends no way out, and sizes are obeyed.
         """
         for report in filter(None, _REPORTS.findall(data)):
-            yield from super().feed(report)
+            yield from [StatusReport()] if report == REPORT else super().feed(report)
         data = _REPORTS.sub("", data)
         if not data:
             return ""

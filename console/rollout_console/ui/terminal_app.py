@@ -25,6 +25,7 @@ from rollout_console.ui.key_order import IN_ORDER, KeyOrder
 from rollout_console.ui.no_color_filter import NoColourFilter, coloured
 from rollout_console.ui.output_stream import erases_with_background
 from rollout_console.ui.settings import Settings
+from rollout_console.ui.status_report import StatusReport, StatusReports
 from rollout_console.ui.terminal_driver import TerminalDriver
 from rollout_console.ui.terminal_exit import start_no_more
 from rollout_console.ui.themes import DEFAULT_THEME, load_themes
@@ -67,6 +68,7 @@ class TerminalApp(App[None]):
         self.own_themes: set[str] = set()
         self.theme_troubles = self._use_theme_of(settings)
         self.keys = KeyOrder(self, super().on_event)
+        self.status_reports = StatusReports(self._write_control)
         self._ends_on: asyncio.AbstractEventLoop | None = None
         self._told_by = 0
         self._said_until: dict[str, float] = {}
@@ -129,6 +131,19 @@ class TerminalApp(App[None]):
         self._frames.forget()
         self._repaint()
 
+    def _resume(self) -> None:
+        self.action_redraw()
+        self.status_reports.ask_anew()
+
+    def _write_control(self, sequence: str) -> None:
+        if self._driver is not None and not self.is_headless:
+            self._driver.write(sequence)
+            self._driver.flush()
+
+    @on(StatusReport)
+    def _status_reported(self, report: StatusReport) -> None:
+        self.status_reports.take(report)
+
     def _repaint(self) -> None:
         for screen in self.screen_stack[-1:]:
             screen.refresh()
@@ -136,14 +151,16 @@ class TerminalApp(App[None]):
     def on_ready(self) -> None:
         """Re-enable garbage collection, which the caller may have disabled for a faster startup.
 
-        The objects made during startup are frozen first, so that the collector skips them.
+        The objects made during startup are frozen first, so that the collector skips them. The
+        terminal is asked for its status, to know whether it answers.
         """
         gc.freeze()
         gc.enable()
+        self.status_reports.ask()
 
     def on_mount(self) -> None:
         """Repaint when the process was continued (SIGCONT), and end if told so meanwhile."""
-        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
+        self.app_resume_signal.subscribe(self, lambda _: self._resume())
         self._ends_on = asyncio.get_running_loop()
         if self._told_by:
             self._end()

@@ -1,11 +1,9 @@
 """The one confirm dialog: every change of traffic goes through it."""
 
 from collections.abc import Callable, Sequence
-from time import monotonic
 from typing import ClassVar
 
 import msgspec
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Horizontal, Vertical, VerticalScroll
@@ -14,12 +12,8 @@ from textual.widgets import Button, Input, Static
 
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.ui.dialogs.base import Dialog
-from rollout_console.ui.loop_time import LoopTime
+from rollout_console.ui.dialogs.seen import SeenDialog
 from rollout_console.ui.mount_guard import Opened
-
-GRACE_S = 0.2
-"""Seconds after opening in which ``y`` and enter are ignored: they were typed ahead of it."""
 
 FACTS_EVERY_S = 1.0
 """How often the figures of a rollback are renewed, in seconds: as often as home's."""
@@ -74,8 +68,8 @@ class Answer(msgspec.Struct, frozen=True):
     widens: bool = False
 
 
-class ConfirmDialog(Opened, Dialog[Answer | None]):
-    """A modal dialog: focus starts on Cancel, enter never confirms, ``y`` does after GRACE_S.
+class ConfirmDialog(Opened, SeenDialog[Answer | None]):
+    """A modal dialog: focus starts on Cancel, enter never confirms, ``y`` does once it is seen.
 
     Where something must be typed, focus starts on the first input, and enter confirms once the
     inputs are valid.
@@ -138,7 +132,6 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         super().__init__()
         self._question = question
         self._facts_now = facts_now
-        self._grace: LoopTime | None = None
         self.set_class(question.rolls_back, "-back")
 
     def compose(self) -> ComposeResult:
@@ -178,13 +171,8 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
                 how = f"type, then enter: {what}" if self._typed else f"y: {what}"
                 yield Static(f"{how}   n, esc: cancel", classes="how")
 
-    def on_screen_resume(self, _event: events.ScreenResume) -> None:
-        """Restart the grace period when the dialog is active again, after one above it closed."""
-        self._begin_grace()
-
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
-        self._begin_grace()
         self.on_resize()
         if self._facts_now is not None and self._question.figures:
             self.set_interval(FACTS_EVERY_S, self._renew_facts)
@@ -214,23 +202,6 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         self.set_class(height >= _TITLED, "-titled")
 
     @property
-    def is_ready(self) -> bool:
-        """Whether the grace period is over."""
-        return self._grace is not None and self._grace.is_over
-
-    def _begin_grace(self) -> None:
-        if self._grace is not None:
-            self._grace.stop()
-        self._grace = LoopTime(GRACE_S)
-
-    @property
-    def _is_seen(self) -> bool:
-        """Whether the key was typed when the dialog had been there for the grace period."""
-        keys = getattr(self.app, "keys", None)
-        waited_s = 0.0 if keys is None else keys.waited_s
-        return self._grace is not None and monotonic() - waited_s >= self._grace.over_at
-
-    @property
     def _typed(self) -> bool:
         return bool(self._question.type_name or self._question.held)
 
@@ -245,13 +216,17 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         return Content("\n").join(lines)
 
     def action_confirm(self) -> None:
-        """Confirm, unless the grace period lasts or something must be typed."""
-        if not self._typed and self._is_seen:
+        """Confirm, unless it was not seen or something must be typed."""
+        if self._typed:
+            return
+        if self.is_seen:
             self.dismiss(Answer())
+        elif self.is_unanswered:
+            self._say("not done: y came before the terminal showed this; y again")
 
     def action_widen(self) -> None:
         """Ask to be asked for all, where the guard holds a part; it confirms nothing."""
-        if self._question.wider and self._is_seen:
+        if self._question.wider and self.is_seen:
             self.dismiss(Answer(widens=True))
 
     def action_page(self, by: int) -> None:
@@ -264,11 +239,11 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
         self.dismiss(None)
 
     def action_decline(self) -> None:
-        """Dismiss with None, but not during the grace period.
+        """Dismiss with None, but not unseen.
 
-        A key typed before the dialog was there was not meant for it, and would close it unseen.
+        A key typed before the dialog was there was not meant for it.
         """
-        if self._is_seen:
+        if self.is_seen:
             self.dismiss(None)
 
     def on_button_pressed(self) -> None:
@@ -295,7 +270,7 @@ class ConfirmDialog(Opened, Dialog[Answer | None]):
             wanted = visible(self._question.type_name)
             has = f"{visible(name)} is not {wanted}" if name else "the name is empty"
             self._say(f"not done: {has}; type {wanted}")
-        elif self._is_seen:
+        elif self.is_seen:
             self.dismiss(Answer(reason))
 
     def _say(self, problem: str) -> None:

@@ -11,12 +11,12 @@ from textual.widgets import Static
 from rollout_console.common.safe_text import visible
 from rollout_console.readiness.shadow import Mark, Pair, facts_of
 from rollout_console.tokenlab.probe import Probe
-from rollout_console.ui.dialogs.base import Dialog
+from rollout_console.ui.dialogs.seen import SeenDialog
 
 _MOST_PROMPT = 600
 
 
-class PairDialog(Dialog[Mark | None]):
+class PairDialog(SeenDialog[Mark | None]):
     """Dismisses with the judgement of TokenLab's answer, or None to stop judging."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -54,8 +54,9 @@ class PairDialog(Dialog[Mark | None]):
             yield Static("TokenLab's is   b: better   s: the same   w: worse   esc: stop judging")
 
     def action_judge(self, mark: Mark) -> None:
-        """Dismiss with the judgement."""
-        self.dismiss(mark)
+        """Dismiss with the judgement, but not of what was not seen."""
+        if self.is_seen:
+            self.dismiss(mark)
 
     def action_stop(self) -> None:
         """Dismiss with None, to stop judging."""

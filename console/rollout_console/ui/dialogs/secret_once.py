@@ -9,12 +9,12 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rollout_console.common.safe_text import cleaned, visible
-from rollout_console.ui.dialogs.base import Dialog
+from rollout_console.ui.dialogs.seen import SeenDialog
 from rollout_console.ui.messages import SecretCopied, SecretShown
 from rollout_gate.secret import Secret
 
 
-class SecretOnce(Dialog[None], SecretShown):
+class SecretOnce(SeenDialog[None], SecretShown):
     """Shows a secret until the dialog is closed; screenshots are refused meanwhile."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -58,7 +58,9 @@ class SecretOnce(Dialog[None], SecretShown):
             self.notify("copied; cleared from the clipboard in 30 s", markup=False)
 
     def action_close(self) -> None:
-        """Drop the secret, clear it from the screen, and close."""
+        """Drop the secret, clear it from the screen, and close; not unseen: it would be lost."""
+        if not self.is_seen:
+            return
         self._secret = None
         for shown in self.query(".secret").results(Static):
             shown.update("")
