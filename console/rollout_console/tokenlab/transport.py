@@ -194,6 +194,8 @@ _WRONG_KIND = {
 
 def printable(text: str) -> str:
     """Replace each non-printable character, such as a terminal escape, with ``·``."""
+    if text.isprintable():  # most are: without a loop in Python
+        return text
     return "".join(sign if sign.isprintable() else "·" for sign in text)
 
 
