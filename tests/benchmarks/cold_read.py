@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
+from rollout_console.guard.ingestion import FIRST_BYTES, OLDER_BYTES
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
 from rollout_console.health.log.follower import LogFollower
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.windows.windows import Windows

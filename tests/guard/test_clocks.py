@@ -11,7 +11,7 @@ import time_machine
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.switch import Switch
-from rollout_console.guard import loop, traffic
+from rollout_console.guard import ingestion, loop
 from rollout_console.guard.alerts import Alerts, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.draining import Draining
@@ -231,7 +231,7 @@ def test_a_backlog_that_takes_long_to_read_is_no_wrong_clock(
 ) -> None:
     room.write(NOW)
     room.monitor.catch_up(NOW)
-    monkeypatch.setattr(traffic, "_PIECE_BYTES", 2000)
+    monkeypatch.setattr(ingestion, "_PIECE_BYTES", 2000)
     room.write(NOW - HOUR_S, 200, host="gw-02")
     room.write(NOW + 9, host="gw-02")
     for later in range(10, 400):

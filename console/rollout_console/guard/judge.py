@@ -37,9 +37,10 @@ from rollout_console.guard.evidence.verdict import (
     mode_of,
 )
 from rollout_console.guard.evidence.wilson import clean_requests_needed
+from rollout_console.guard.ingestion import COLD_BYTES
 from rollout_console.guard.job_verdicts import JobVerdicts
 from rollout_console.guard.job_watch import JobWatch
-from rollout_console.guard.traffic import COLD_BYTES, Servers, Watch
+from rollout_console.guard.traffic import Servers, Watch
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import NO_LIMIT_MS, Limits
 from rollout_console.health.windows.summary import Summary, bad_of, by_kind, classes_of, summarize

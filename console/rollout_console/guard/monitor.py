@@ -25,8 +25,9 @@ from rollout_console.guard.evidence.previous import failing_words
 from rollout_console.guard.evidence.verdict import (
     Verdict,
 )
+from rollout_console.guard.ingestion import COLD_BYTES
 from rollout_console.guard.judge import Judge
-from rollout_console.guard.traffic import COLD_BYTES, Servers
+from rollout_console.guard.traffic import Servers
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:

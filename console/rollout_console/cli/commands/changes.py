@@ -27,9 +27,9 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.listing import first_of
 from rollout_console.common.safe_text import visible
+from rollout_console.guard.ingestion import ANSWER_S, COLD_BYTES
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import rollback_figures
-from rollout_console.guard.traffic import ANSWER_S, COLD_BYTES
 from rollout_gate.file.revision import SHORT
 
 _MENDS_S = 3.0

@@ -13,8 +13,8 @@ from rollout_console.cli.streams import no_terminal
 from rollout_console.common.errors import OperationError
 from rollout_console.common.safe_text import visible
 from rollout_console.credentials.vault.vault import Vault
+from rollout_console.guard.ingestion import FIRST_BYTES, OLDER_BYTES
 from rollout_console.guard.monitor import Monitor
-from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
 
 if TYPE_CHECKING:
     from rollout_console.ui.app import Incidents

@@ -24,10 +24,11 @@ from rollout_console.common.stop_signal import stop_on_signals
 from rollout_console.guard.condemned import sick_list
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
+from rollout_console.guard.ingestion import ANSWER_S, OLDER_BYTES
 from rollout_console.guard.loop import Event, GuardLoop, LogRead, Turn
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.put_back import put_back
-from rollout_console.guard.traffic import ANSWER_S, OLDER_BYTES, Routing
+from rollout_console.guard.traffic import Routing
 from rollout_console.jobs.outcomes import ended_json
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.errors import UnknownRoute

@@ -20,11 +20,11 @@ from rollout_console.common.folders import state_folder
 from rollout_console.common.safe_text import visible
 from rollout_console.common.stop_signal import StopSignal
 from rollout_console.credentials.vault.vault import Vault
+from rollout_console.guard.ingestion import FIRST_BYTES, OLDER_BYTES
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.network_sources import GuardSources
 from rollout_console.guard.state_change import StateChange
 from rollout_console.guard.state_feed import StateFeed
-from rollout_console.guard.traffic import FIRST_BYTES, OLDER_BYTES
 from rollout_console.models.catalogue import Catalogue
 from rollout_gate.file.formats import root_of
 from rollout_gate.secret import redacted
