@@ -33,8 +33,9 @@ HEADERS = {
     "Server": "rollout-console",
 }
 """xterm.js makes style elements (``'unsafe-inline'``); nothing is loaded from another host."""
-WAITS_S = GRACE_S
-"""Seconds that a new tab waits for one to end: a reload opens the next before the last is gone."""
+WAITS_S = 2 * GRACE_S + 1.0
+"""Seconds that a new tab waits for one to end: a reload opens the next before the last is gone, and
+a console that hangs, which may be why it is reloaded, is killed after twice the grace period."""
 _HEARTBEAT_S = 15.0
 _MOST_BYTES = 256 * 1024
 _MOST_CELLS = 500
