@@ -68,7 +68,7 @@ async def until_ready(pilot: "Pilot[None]") -> None:
 
     def is_ready() -> bool:
         screen = pilot.app.screen
-        return not isinstance(screen, SeenDialog) or screen.is_ready
+        return not isinstance(screen, SeenDialog) or screen.sight.is_ready
 
     await until_shown(pilot, is_ready)
 

@@ -69,7 +69,9 @@ async def test_an_alarm_is_a_line_on_every_screen_and_no_toast(file: Path) -> No
                 pilot, lambda: re.search(r"▲ chat: 5xx 100% in \d+ s, 40 of 40", shown())
             )
         assert not app._notifications, "a toast would cover what is there"
-        await pilot.press("1", "a", "6")
+        await pilot.press("1")
+        await until_shown(pilot, lambda: app.home.is_current and app.home._alarm_sight.is_ready)
+        await pilot.press("a", "6")
         await until_shown(pilot, lambda: not app.home.is_current)
         assert shown() == ""
 
@@ -90,9 +92,14 @@ async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:
         assert "2 of 2" in alarm(pilot)
         assert table.selected.route == "claude"
         await pilot.press("N", "a")
+        assert "chat: 5xx" in alarm(pilot), "nobody can have seen it"
+        assert "not acknowledged: the alarm line has just changed; a again" in notices(pilot)
+        await until_shown(pilot, lambda: app.home._alarm_sight.is_ready)
+        await pilot.press("a")
         assert "claude: 5xx" in alarm(pilot), "the one before is acknowledged"
-        assert "acknowledged" in notices(pilot)
+        assert "acknowledged: chat: 5xx 100%" in notices(pilot)
         assert {one.acknowledged_by for one in app.session.alerts.open} == {"", "jo@gw-01"}
+        await until_shown(pilot, lambda: app.home._alarm_sight.is_ready)
         await pilot.press("a")
         await until_shown(pilot, lambda: not app.home.has_class("-trouble"))
         history = app.session.switch.history

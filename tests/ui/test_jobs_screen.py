@@ -371,6 +371,7 @@ async def test_home_has_an_alarm_until_it_is_over_or_acknowledged(
         alarm = app.home.query_one("#alarm", TextLine)
         words = "video: 1 unknown, 1 lost async jobs: see the jobs screen"
         await until_shown(pilot, lambda: words in alarm.text)
+        await until_shown(pilot, lambda: app.home._alarm_sight.is_ready)
         await pilot.press("n", "a")
         await until_shown(pilot, lambda: words not in alarm.text)
         (one,) = [alert for alert in app.session.alerts.open if alert.key == ("jobs", "video")]

@@ -230,9 +230,9 @@ async def test_a_stall_of_the_host_ends_no_grace_period(
         app.post_message(key("r"))
         dialog = await until_asked(app)
         for begins_s in at_s:
-            while dialog._grace is None or dialog._grace.elapsed_s < begins_s:  # noqa: ASYNC110
+            while dialog.sight.grace is None or dialog.sight.grace.elapsed_s < begins_s:  # noqa: ASYNC110
                 await asyncio.sleep(0)
-            assert not dialog.is_ready
+            assert not dialog.sight.is_ready
             stall(0.5)
         for _ in range(3):  # what is due is done first, and what the terminal has is read then
             await asyncio.sleep(0)
@@ -249,7 +249,7 @@ async def test_a_host_that_stalls_all_the_time_can_be_answered(file: Path) -> No
         app.post_message(key("r"))
         dialog = await until_asked(app)
         stalls = 0
-        while not dialog.is_ready:
+        while not dialog.sight.is_ready:
             stall(0.11)
             await asyncio.sleep(0)
             stalls += 1

@@ -392,7 +392,9 @@ async def test_it_follows_the_route_selected_at_home(file: Path) -> None:
 
 
 @pytest.mark.parametrize("read_only", [False, True])
-async def test_an_alert_is_acknowledged(file: Path, read_only: bool) -> None:
+async def test_an_alert_is_acknowledged(
+    file: Path, monkeypatch: pytest.MonkeyPatch, read_only: bool
+) -> None:
     traffic(file)
     async with live(file, read_only=read_only) as pilot:
         assert "nothing is wrong now" in line(pilot, "list")
@@ -406,10 +408,18 @@ async def test_an_alert_is_acknowledged(file: Path, read_only: bool) -> None:
         assert isinstance(screen, LiveScreen)
         screen._look()
         assert "!" in axis(pilot)
+        monkeypatch.setattr("rollout_console.ui.screens.live.screen.ROW_GRACE_S", 600.0)
+        screen._table.set_rows([])
+        screen._draw_list()  # as when the selected alert is over, and another takes its place
+        await pilot.press("a")
+        assert "not acknowledged: the selected row has just changed" in line(pilot, "notice")
+        assert isinstance(pilot.app, ConsoleApp)
+        assert pilot.app.session.alerts.open[0].acknowledged_by == ""
+        screen._sight.begin(0.0)
+        await until_shown(pilot, lambda: screen._sight.is_ready)
         await pilot.press("a")
         assert "seen by jo" in rows(pilot)
         assert "1 acknowledged" in line(pilot, "list")
-        assert isinstance(pilot.app, ConsoleApp)
         assert pilot.app.session.alerts.open[0].acknowledged_by == "jo@gw-01"
         await pilot.press("a")
         assert "acknowledged already, by jo@gw-01" in line(pilot, "notice")

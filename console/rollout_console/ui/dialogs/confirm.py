@@ -219,14 +219,14 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
         """Confirm, unless it was not seen or something must be typed."""
         if self._typed:
             return
-        if self.is_seen:
+        if self.sight.is_seen:
             self.dismiss(Answer())
-        elif self.is_unanswered:
+        elif self.sight.is_unanswered:
             self._say("not done: y came before the terminal showed this; y again")
 
     def action_widen(self) -> None:
         """Ask to be asked for all, where the guard holds a part; it confirms nothing."""
-        if self._question.wider and self.is_seen:
+        if self._question.wider and self.sight.is_seen:
             self.dismiss(Answer(widens=True))
 
     def action_page(self, by: int) -> None:
@@ -243,7 +243,7 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
 
         A key typed before the dialog was there was not meant for it.
         """
-        if self.is_seen:
+        if self.sight.is_seen:
             self.dismiss(None)
 
     def on_button_pressed(self) -> None:
@@ -270,7 +270,7 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
             wanted = visible(self._question.type_name)
             has = f"{visible(name)} is not {wanted}" if name else "the name is empty"
             self._say(f"not done: {has}; type {wanted}")
-        elif self.is_seen:
+        elif self.sight.is_seen:
             self.dismiss(Answer(reason))
 
     def _say(self, problem: str) -> None:

@@ -55,7 +55,7 @@ class PairDialog(SeenDialog[Mark | None]):
 
     def action_judge(self, mark: Mark) -> None:
         """Dismiss with the judgement, but not of what was not seen."""
-        if self.is_seen:
+        if self.sight.is_seen:
             self.dismiss(mark)
 
     def action_stop(self) -> None:

@@ -59,7 +59,7 @@ class SecretOnce(SeenDialog[None], SecretShown):
 
     def action_close(self) -> None:
         """Drop the secret, clear it from the screen, and close; not unseen: it would be lost."""
-        if not self.is_seen:
+        if not self.sight.is_seen:
             return
         self._secret = None
         for shown in self.query(".secret").results(Static):

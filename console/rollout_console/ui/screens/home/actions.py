@@ -27,11 +27,16 @@ from rollout_console.ui.screens.home.rows import Row, RowKey
 from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
+from rollout_console.ui.sight import Sight
+from rollout_console.ui.text import first_clauses, shown
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.model import Route
 from rollout_gate.file.percent import percent_text
+
+_MOST_TOLD = 40
+"""The most cells of an alert's sentence in a notice."""
 
 
 class HomeActions(Screen[None]):
@@ -45,6 +50,8 @@ class HomeActions(Screen[None]):
     _view: TableView
     _table: RolloutTable
     _alarms: AlarmLine
+    _alarm_shown: tuple[str, ...] | None
+    _alarm_sight: Sight
     _out: Mapping[str, Mapping[str, str]]
 
     def _rebuild(self, *, keeps_selected: bool = True) -> None:
@@ -393,14 +400,18 @@ class HomeActions(Screen[None]):
             table.move_to_row((route, None, ""))
 
     def action_acknowledge(self) -> None:
-        """Acknowledge the alert that the alarm line shows: the line goes on to the next."""
+        """Acknowledge the alert that the alarm line shows: the line goes on to the next.
+
+        One that has taken the place of another just before the key was typed is not meant.
+        """
         alert = self._alarms.current
         if alert is None:
             self.change_refused("no alarm is shown")
-            return
-        who = f"{self._facts.user}@{self._facts.host}"
-        if self._session.acknowledge(alert, who):
-            self.tell("acknowledged; 5 lists it until it is over")
+        elif alert.key != self._alarm_shown or not self._alarm_sight.is_seen:
+            self.change_refused("not acknowledged: the alarm line has just changed; a again")
+        elif self._session.acknowledge(alert, f"{self._facts.user}@{self._facts.host}"):
+            what = first_clauses(shown(alert.fact or alert.sentence), _MOST_TOLD)
+            self.tell(f"acknowledged: {what}; 5 lists it until it is over")
         self._show_alarm()
 
     def action_fold(self) -> None:

@@ -53,12 +53,15 @@ from rollout_console.ui.screens.home.row_painter import RowPainter
 from rollout_console.ui.screens.home.status import StatusFacts, status_pieces
 from rollout_console.ui.screens.home.view import TableView
 from rollout_console.ui.session import Session
+from rollout_console.ui.sight import Sight
 from rollout_console.ui.widgets.changes_panel import ChangesPanel
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
 from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_console.ui.workers import Feeds
 
+ALARM_GRACE_S = 0.5
+"""Seconds in which nobody can have seen that the alarm line shows another alert."""
 CHARTS_EVERY_S = 5.0
 _MOST_MARKS = 20
 _AROUND_THE_TABLE = 6
@@ -108,6 +111,8 @@ class HomeScreen(Opened, HomeActions):
         self._feeds = Feeds(self, session, sources, warn_of_keys, ask_for_models)
         self._view = TableView(session.monitor)
         self._alarms = AlarmLine(time())
+        self._alarm_shown: tuple[str, ...] | None = None
+        self._alarm_sight = Sight(self)
         self._painter = RowPainter(session.monitor, self._view, self._notices, time())
         self._table = RolloutTable(self._painter.row, self._painter.header, id="table")
         self._changed_at: list[tuple[float, str | None]] = []
@@ -324,6 +329,9 @@ class HomeScreen(Opened, HomeActions):
         self._look_at_alarms()
         pieces = self._alarms.pieces(self.app.size.width)
         current = self._alarms.current
+        if current is not None and current.key != self._alarm_shown:
+            self._alarm_sight.begin(ALARM_GRACE_S)
+        self._alarm_shown = None if current is None else current.key
         self.set_class(current is not None, "-trouble")
         self.set_class(current is not None and current.level == "alarm", "-alarm")
         self.query_one("#alarm", TextLine).say(*pieces)

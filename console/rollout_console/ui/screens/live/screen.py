@@ -36,6 +36,7 @@ from rollout_console.ui.screens.live.lines import (
 )
 from rollout_console.ui.screens.live.state import LiveView, Row
 from rollout_console.ui.session import Session
+from rollout_console.ui.sight import Sight
 from rollout_console.ui.widgets.cell_view import CellView
 from rollout_console.ui.widgets.key_bar import KeyBar
 from rollout_console.ui.widgets.line import TextLine
@@ -45,6 +46,8 @@ CHARTS_EVERY_S = 5.0
 _TIMES = {3600: 2, 86_400: 6}
 """Factors on CHARTS_EVERY_S by window: a long one costs more to compute and changes less."""
 HISTORY_EVERY_S = 5.0
+ROW_GRACE_S = 0.5
+"""Seconds in which nobody can have seen that another row is selected, as the one before is gone."""
 _CHANGES = 200
 _LINES_AROUND = 6
 """Lines for status, figures, event, the list's title, notice and keys."""
@@ -93,6 +96,7 @@ class LiveScreen(BesideScreen):
         self._history_trouble = ""
         self._at_once = 1
         self._chart_size = (80, 12)
+        self._sight = Sight(self)
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -238,7 +242,11 @@ class LiveScreen(BesideScreen):
                 self.query_one(part, CellView).show(rows)
 
     def _draw_list(self) -> None:
+        before = self._table.selected
         self._table.set_rows(self._view.rows)
+        after = self._table.selected
+        if after is not None and (before is None or _identity(before) != _identity(after)):
+            self._sight.begin(ROW_GRACE_S)  # the cursor was not moved by a key
         title = list_title(self._view, self._facts.keymap)
         self.query_one("#live-list", TextLine).say(*title)
 
@@ -351,7 +359,9 @@ class LiveScreen(BesideScreen):
         row, who = self._table.selected, f"{self._facts.user}@{self._facts.host}"
         if not self.may("live.acknowledge") or not isinstance(row, Alert):
             return
-        if row.acknowledged_by:
+        if not self._sight.is_seen:
+            self.say("not acknowledged: the selected row has just changed; a again", bad=True)
+        elif row.acknowledged_by:
             self.say(f"acknowledged already, by {row.acknowledged_by}")
         elif self._session.acknowledge(row, who):
             self._view.acknowledged(row, who)
