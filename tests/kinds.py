@@ -94,6 +94,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_id_store.py",
         "gate/http/test_ids.py",
         "gate/http/test_ledger.py",
+        "gate/http/test_left_unread.py",
         "gate/http/test_ledger_file.py",
         "gate/http/test_operation_sides.py",
         "gate/http/test_passing_by.py",

@@ -9,7 +9,7 @@ them, and a client without those modules does not ask for these encodings.
 
 import io
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -34,6 +34,20 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
         except ModuleNotFoundError:
             return None
     return data[:most]
+
+
+def is_corrupt(pieces: Iterable[bytes], encoding: str, most: int) -> bool:
+    """Return whether data is not of its Content-Encoding, as far as it has come.
+
+    Data that is cut is not corrupt. It is decompressed to ``most`` bytes at most.
+    """
+    coded, left = Decompressor(encoding), most
+    for piece in pieces:
+        for plain in coded.feed(piece):
+            left -= len(plain)
+            if left < 0:
+                return False
+    return coded.corrupt
 
 
 class Decompressor:

@@ -35,7 +35,10 @@ def test_they_are_an_alarm_and_not_the_sides_fault(file: Path) -> None:
     monitor.catch_up(now)
     (said,) = alarms(monitor, now)
     assert said.startswith("41 requests of gw-01, gw-02 could not be sent, the last ")
-    assert "out of open files, ports or memory there; a rollback does not help" in said
+    assert (
+        "out of open files, ports, memory or pooled connections there; a rollback does not help"
+        in said
+    )
     assert {one.kind for one in monitor.verdicts(now).values()} & {"rollback"} == set()
     (top,) = monitor.top_errors(None, None, now, 3600.0)
     assert (top.error, top.count, top.orgs) == ("unsent", 41, ("acme", "globex"))

@@ -26,7 +26,7 @@ class UnsentRequests:
         if not records or max(records[0].at, records[-1].at) < first:
             return  # fast path: a cold start reads a day of them
         for record in records:
-            if record.error != UNSENT or record.at < first:
+            if record.error != UNSENT or not record.was_not_sent or record.at < first:
                 continue
             host = record.host or ""
             if host not in self._hosts and len(self._hosts) >= _MOST_HOSTS:
@@ -55,5 +55,5 @@ class UnsentRequests:
         of = f" of {first_of(names, _NAMED)}" if names else ""
         return (
             f"{counted(requests, 'request')}{of} could not be sent, the last {ago} s ago: out of"
-            " open files, ports or memory there; a rollback does not help"
+            " open files, ports, memory or pooled connections there; a rollback does not help"
         )

@@ -45,6 +45,10 @@ class StreamInspector:
         return self._format is None or lost or self._events.overflowed
 
     @property
+    def _is_corrupt(self) -> bool:
+        return self._decompressor is not None and self._decompressor.corrupt
+
+    @property
     def begun(self) -> bool:
         """Whether the first content, tool call, refusal or reasoning came."""
         return self.reading.begun
@@ -71,10 +75,12 @@ class StreamInspector:
     def concluded(self) -> Conclusion | None:
         """Return the conclusion at the end of the body; None where nothing can be said.
 
-        Raises NoAnswerError for a body that is no event stream.
+        Raises NoAnswerError for a body that is no event stream, or not of its Content-Encoding.
         """
         if self.is_blind:
             return None
+        if self._is_corrupt and not self.reading.complete:
+            raise NoAnswerError
         for event in self._events.end():
             self._take(event)
         if self._events.foreign and not self.reading.events:
@@ -82,7 +88,12 @@ class StreamInspector:
         return self.reading.concluded()
 
     def abandoned(self) -> Conclusion | None:
-        """Return the conclusion of a stream that the application has left."""
+        """Return the conclusion of a stream that the application has left.
+
+        Raises NoAnswerError where its client could not decompress it.
+        """
+        if self._is_corrupt and not self.reading.complete:
+            raise NoAnswerError
         return None if self.is_blind else self.reading.abandoned()
 
     def _feed_plain(self, chunk: bytes) -> None:

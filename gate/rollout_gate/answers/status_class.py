@@ -26,9 +26,13 @@ class StatusClass(Enum):
 
 
 UNSENT = "unsent"
-"""The error of a request for which its host had no open file, memory or port left."""
-_LEFT = ("abandoned", "cancelled", UNSENT)
-"""Errors of the application's own, in lines without an outcome."""
+"""The error of a request for which its host had no open file, memory, port or connection left."""
+UNSENDABLE = "unsendable"
+"""The error of a request that HTTP does not allow, such as one with a line end in a header."""
+LEFT = ("abandoned", "cancelled", UNSENT, UNSENDABLE)
+"""Errors of the application's own; with the outcome ``error`` these words are an API's code."""
+_CLIENT_CLOSED = 499
+"""The status of nginx for a client that has closed the connection."""
 _BY_OUTCOME = {"truncated": StatusClass.GATEWAY, "empty": StatusClass.BAD}
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _NAMED = {
@@ -51,10 +55,17 @@ def classify(status: int) -> StatusClass:
     return StatusClass.CONTRACT if 400 <= status < 500 else StatusClass.GATEWAY
 
 
+def was_not_sent(status: int, outcome: str | None, error: str | None) -> bool:
+    """Return whether an access line is of a request that never left its host."""
+    return status == 0 and outcome != "error" and error in (UNSENT, UNSENDABLE)
+
+
 def class_of_answer(status: int, outcome: str | None, error: str | None) -> StatusClass:
     """Return the class of an access line: of its status, or where that is good, of its outcome."""
     by_status = classify(status)
-    if outcome == "abandoned" or error in _LEFT:
+    if outcome == "abandoned":
+        return StatusClass.ABANDONED
+    if outcome is None and error in LEFT and (status < 300 or status == _CLIENT_CLOSED):
         return StatusClass.ABANDONED
     if by_status is not StatusClass.OK:
         return by_status

@@ -29,6 +29,21 @@ def is_own(error: BaseException | None) -> bool:
     return error is not None and is_own(error.__cause__ or error.__context__)
 
 
+def is_of_request(error: BaseException) -> bool:
+    """Return whether a LocalProtocolError is of the request that the application made.
+
+    It has a header that HTTP/1.1 does not allow, or a body of another length than it says. h11
+    says so by its own LocalProtocolError, which the libraries wrap; where it says that it cannot
+    send, the connection is in no state for it, and HTTP/2 blames this side for what a server did.
+    """
+    found: BaseException | None = error
+    while found is not None and type(found).__name__ == "LocalProtocolError":
+        if type(found).__module__.partition(".")[0] == "h11":
+            return not str(found).lower().startswith("can't")
+        found = found.__cause__ or found.__context__
+    return False
+
+
 def _is_out_of_ports() -> bool:
     """Return whether so many sockets are open that no ephemeral port may be left (Linux).
 

@@ -144,18 +144,20 @@ class Exchange:
     def failed(self, error: str, *, sent: bool) -> None:
         """Record that no response came, or it broke; ``sent`` is false if certainly not sent.
 
-        A caller that is cancelled after the last word of a response has had all of it.
+        A caller that is cancelled after the last word of a response has had all of it; the status
+        of an error is one, also where its body breaks.
         """
-        if error == "cancelled" and self._create is None and self._recorder.is_complete:
+        if error == "cancelled" and self._create is None and self._recorder.is_decided:
             self.closed()
             return
-        if self._create is not None:
+        is_told = self._recorder.status >= 300
+        if self._create is not None and not is_told:
             if sent or self._was_taken:
                 self._later(self._create.lost)  # the caller may be the event loop
             else:
                 self._create.not_sent()
         self._recorder.failed(error)
-        self._settle(0)
+        self._settle(self._recorder.status)
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
         """Record the start of a response, and its effect on the job."""

@@ -12,7 +12,8 @@ from rollout_gate.access_log import REVISION_DIGITS, AccessLine, AccessLog, time
 from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
-from rollout_gate.content_encoding import decompressed
+from rollout_gate.answers.status_class import LEFT
+from rollout_gate.content_encoding import decompressed, is_corrupt
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
@@ -236,26 +237,53 @@ class Recorder:
         self._finish(None, conclusion)
 
     def closed(self) -> None:
-        """Record that the client closed the response: complete after the last word of a stream."""
+        """Record that the client closed the response: complete after the last word of a stream.
+
+        A status that is an error was the answer, whether or not its body is read: SDKs that are
+        to stream, or to retry, leave it.
+        """
         if self._done or self._out.decision is None:
             return
-        if 300 <= self._status < 400:
-            self._finish(None, None)  # nobody reads the body of a redirect
+        if self._is_refused:
+            self._finish(None, None, is_whole=False)
             return
-        conclusion = self._conclusion_if_left()
+        try:
+            conclusion = self._conclusion_if_left()
+        except NoAnswerError:
+            self.failed("protocol")
+            return
         error = None if conclusion is not None else "abandoned"
         self._finish(error, conclusion or Conclusion("abandoned", error))
 
     @property
-    def is_complete(self) -> bool:
-        """Whether a response has said its last word, so that nothing is lost to who leaves now."""
-        found = None if self._done else self._conclusion_if_left()
-        return found is not None and found.outcome != "abandoned"
+    def is_decided(self) -> bool:
+        """Whether the outcome is known by what came, so that who leaves now changes nothing.
+
+        It is so after the last word of a response, and from its first where its status is an error.
+        """
+        if self._done:
+            return False
+        try:
+            found = self._conclusion_if_left()
+        except NoAnswerError:
+            return True
+        return self._is_refused or (found is not None and found.outcome != "abandoned")
+
+    @property
+    def _is_refused(self) -> bool:
+        """Whether the status alone is the outcome: an error, or a redirect."""
+        return self._status >= 300
 
     def failed(self, error: str) -> None:
-        """Record that no response came, or that it broke: both are status 0 to the guard."""
+        """Record that no response came, or that it broke: both are status 0 to the guard.
+
+        One with the status of an error keeps that, although its body broke.
+        """
+        if self._is_refused:
+            self._finish(None, None, is_whole=False)
+            return
         self._status = 0
-        outcome: Outcome = "abandoned" if error in ("cancelled", "unsent") else "error"
+        outcome: Outcome = "abandoned" if error in LEFT else "error"
         self._finish(error, Conclusion(outcome, error))
 
     def _concluded(self, route_format: str) -> Conclusion | None:
@@ -277,20 +305,33 @@ class Recorder:
     def _conclusion_if_left(self) -> Conclusion | None:
         """Return the conclusion of an answer that the application left; None where it is unknown.
 
-        A client may close a response after the last byte, without reading to the end.
+        A client may close a response after the last byte, without reading to the end. Raises
+        NoAnswerError for what is no answer as far as it came.
         """
         decision = self._out.decision
         if decision is None or not 200 <= self._status < 300 or self._out.operation is not None:
             return None
         if self._stream is not None:
             return self._stream.abandoned()
+        if self._is_corrupt():
+            raise NoAnswerError
         try:
             found = self._concluded(decision.format)
+        except NoAnswerError:
+            raise
         except Exception:  # noqa: BLE001 - an unreadable body counts as abandoned
             return None
         return None if found is None or found.outcome in ("truncated", "empty") else found
 
-    def _finish(self, error: str | None, conclusion: Conclusion | None) -> None:
+    def _is_corrupt(self) -> bool:
+        """Whether the body is not of its Content-Encoding: the client could not decode it."""
+        encoding = self._headers.get("content-encoding", "")
+        return bool(encoding) and self._keeps and is_corrupt(self._pieces, encoding, MOST_BODY)
+
+    def _finish(
+        self, error: str | None, conclusion: Conclusion | None, *, is_whole: bool = True
+    ) -> None:
+        """Write the record; ``is_whole`` is whether the body was read to its end."""
         if self._done or self._out.decision is None:
             return
         self._done = True
@@ -303,7 +344,8 @@ class Recorder:
             self._makes([made] if (made := _id(found.id)) else [])
         if self._status >= 300:
             if error is None:
-                error = _code(found) if self._status >= 400 else "redirect"
+                unnamed = "protocol" if is_whole else None
+                error = (_code(found) or unnamed) if self._status >= 400 else "redirect"
             conclusion = Conclusion("error", error)
         elif conclusion is not None:
             error = error or conclusion.error
@@ -464,13 +506,13 @@ def _may_be_json(body: bytes) -> bool:
     return body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"", b"{", b"[")
 
 
-def _code(found: _Answer) -> str:
+def _code(found: _Answer) -> str | None:
     try:
         error = decode_json(found.error, _error_of)
     except UndecodableError:
         error = _Error()
     codes = (_id(code) for code in (error.code, error.status, error.type))
-    return next(filter(None, codes), "protocol")
+    return next(filter(None, codes), None)
 
 
 def _id(value: msgspec.Raw) -> str | None:

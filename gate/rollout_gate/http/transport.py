@@ -9,7 +9,8 @@ from functools import cache, lru_cache, partial
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from rollout_gate.http.own_errors import is_own
+from rollout_gate.answers.status_class import UNSENDABLE, UNSENT
+from rollout_gate.http.own_errors import is_of_request, is_own
 from rollout_gate.http.request_lifecycle import Exchange, Exchanges
 from rollout_gate.http.request_shape import MOST_REMEMBERED, is_remembered
 
@@ -371,18 +372,24 @@ class Kit:
     def name_of(self, error: BaseException) -> str:
         """Return the access log's name of an error.
 
-        "unsent" is a connection that was not tried for want of this host's resources: no side is
+        "unsent" is a request that was not tried for want of this host's resources, or of free
+        connections in the client's pool; "unsendable" is one that HTTP does not allow. No side is
         at fault, and another side would be asked in vain.
         """
-        if isinstance(error, (self.library.ConnectError, OSError)) and is_own(error):
-            return "unsent"
-        if isinstance(error, self.library.TimeoutException):
+        library = self.library
+        if isinstance(error, (library.ConnectError, OSError)) and is_own(error):
+            return UNSENT
+        if isinstance(error, library.PoolTimeout):
+            return UNSENT
+        if isinstance(error, library.LocalProtocolError) and is_of_request(error):
+            return UNSENDABLE
+        if isinstance(error, library.TimeoutException):
             return "timeout"
-        if isinstance(error, self.library.NetworkError):
+        if isinstance(error, library.NetworkError):
             return "connect"
-        if isinstance(error, self.library.TooManyRedirects):
+        if isinstance(error, library.TooManyRedirects):
             return "redirect"
-        theirs = (self.library.HTTPError, self.library.InvalidURL)
+        theirs = (library.HTTPError, library.InvalidURL)
         return "protocol" if isinstance(error, theirs) else "cancelled"
 
     def was_sent(self, error: BaseException) -> bool:

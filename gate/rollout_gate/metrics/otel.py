@@ -35,7 +35,7 @@ _PROVIDERS = {
 """Of the previous side, by its format, as the conventions name them."""
 _ERRORS = frozenset((
     "timeout", "connect", "protocol", "redirect", "credential", "truncated", "empty", "abandoned",
-    "cancelled", "unsent",
+    "cancelled", "unsent", "unsendable",
 ))  # fmt: skip
 """Errors that the gate names; a provider's own codes are not bounded, so their class stands."""
 _Attributes = dict[str, str]

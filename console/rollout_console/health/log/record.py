@@ -5,7 +5,12 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from rollout_gate.answers.status_class import StatusClass, class_of_answer, classify
+from rollout_gate.answers.status_class import (
+    StatusClass,
+    class_of_answer,
+    classify,
+    was_not_sent,
+)
 
 __all__ = ["AccessRecord", "BillingRecord", "JobRecord", "StatusClass", "classify"]
 
@@ -55,6 +60,11 @@ class AccessRecord(msgspec.Struct, gc=False):
     def status_class(self) -> StatusClass:
         """The class of the answer: of its status, or where that is good, of its outcome."""
         return class_of_answer(self.status, self.outcome, self.error)
+
+    @property
+    def was_not_sent(self) -> bool:
+        """Whether the request never left its host, which no side is at fault for."""
+        return was_not_sent(self.status, self.outcome, self.error)
 
 
 class BillingRecord(AccessRecord, gc=False):

@@ -63,7 +63,7 @@ def kind_of(record: AccessRecord) -> int:
         if record.cached:
             return CACHED
         return LENGTH if record.finish_reason == "length" else OK
-    if of_class is StatusClass.GATEWAY and "truncated" in (record.outcome, record.error):
+    if of_class is StatusClass.GATEWAY and (record.outcome or record.error) == "truncated":
         return TRUNCATED
     return _CLASSES.index(of_class)
 

@@ -8,7 +8,6 @@ from heapq import nsmallest
 import msgspec
 
 from rollout_console.health.log.record import AccessRecord, StatusClass, classify
-from rollout_gate.answers.status_class import UNSENT
 
 HORIZON_S = 3600
 OTHER = "(other errors)"
@@ -85,7 +84,7 @@ class TopErrors:
             if one.status not in _OK or (one.outcome != "ok" and (one.outcome or one.error))
         ]
         for record in odd:
-            if record.status_class in _NO_ERROR and record.error != UNSENT:
+            if record.status_class in _NO_ERROR and not record.was_not_sent:
                 continue
             at = min(record.ts.timestamp(), now)
             if at >= first:
