@@ -90,6 +90,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_client_network.py",
         "gate/http/test_creates.py",
         "gate/http/test_credentials.py",
+        "gate/http/test_forks.py",
         "gate/http/test_gate_jobs.py",
         "gate/http/test_id_store.py",
         "gate/http/test_ids.py",

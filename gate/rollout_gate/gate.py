@@ -137,7 +137,8 @@ class Gate(Decider):
                 self._later.popleft()()
             except IndexError:  # lost the race: another thread took the last call
                 return
-            except Exception:
+            except BaseException as error:
+                self._survive(error)
                 log.exception("a request could not be settled")
 
     def subscribe(
@@ -292,13 +293,21 @@ class Gate(Decider):
             log.info("%s is valid again", self._path)
         self._tell(self._on_trouble, trouble)
 
-    @staticmethod
-    def _tell(callbacks: Iterable[Callable[[_T], None]], value: _T) -> None:
+    def _tell(self, callbacks: Iterable[Callable[[_T], None]], value: _T) -> None:
         for callback in callbacks:
             try:
                 callback(value)
-            except Exception:
+            except BaseException as error:
+                self._survive(error)
                 log.exception("a callback of the gate failed")
+
+    def _survive(self, error: BaseException) -> None:
+        """Raise again what ends a thread (SystemExit, KeyboardInterrupt), but not the gate's own.
+
+        Without that thread, no later rollback would be seen.
+        """
+        if not isinstance(error, Exception) and threading.current_thread() is not self._thread:
+            raise error
 
     def _start(self) -> None:
         self._thread = threading.Thread(
@@ -307,9 +316,21 @@ class Gate(Decider):
         )  # fmt: skip
         self._thread.start()
 
+    def __copy__(self) -> Self:
+        """Return the gate itself: a copy would have no thread that reads the file."""
+        return self
+
+    def __deepcopy__(self, _memo: object) -> Self:
+        """Return the gate itself, also as a part of an application's configuration."""
+        return self
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Gate cannot be pickled: make one in each process, of the same file")
+
     def _in_forked_child(self) -> None:
         if not self._stop.is_set():
-            self._lock = threading.Lock()
+            self._lock, self._stop = threading.Lock(), threading.Event()
+            finalize(self, self._stop.set)
             self._start()
 
 

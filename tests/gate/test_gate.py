@@ -1,6 +1,8 @@
 """The gate: follows every kind of change, and never raises into a request."""
 
+import copy
 import os
+import pickle
 import random
 import subprocess
 import sys
@@ -332,6 +334,39 @@ def test_nothing_ends_the_watch(path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         until(lambda: gate.trouble == "")
         path.write_text(latched("zzz = { rolled_back = true }\n"))
         until(lambda: gate.decide("chat", "zzz").side == "previous")
+
+
+@pytest.mark.parametrize("error", [SystemExit("stop"), KeyboardInterrupt(), GeneratorExit()])
+def test_a_callback_that_would_end_its_thread_does_not_end_the_watch(
+    path: Path, error: BaseException
+) -> None:
+    called: list[str] = []
+
+    def ends(trouble: str) -> None:
+        called.append(trouble)
+        raise error
+
+    def later() -> None:
+        called.append("later")
+        raise error
+
+    with Gate(path, poll_s=0.05, on_trouble=ends) as gate:
+        gate.later(later)
+        path.write_text("broken [")
+        until(lambda: len(called) >= 2 and "later" in called)
+        path.write_text(text(100))
+        until(lambda: side(gate) == "tokenlab")
+    path.write_text("broken [")
+    gate.refresh()  # it was just written in place
+    with pytest.raises(type(error)):  # in the application's own thread it is the application's
+        gate.refresh()
+
+
+def test_a_copy_of_a_gate_is_the_gate(path: Path, gate: Gate) -> None:
+    assert copy.copy(gate) is gate
+    assert copy.deepcopy({"gate": gate})["gate"] is gate
+    with pytest.raises(TypeError, match="cannot be pickled: make one in each process"):
+        pickle.dumps(gate)
 
 
 def test_a_new_file_that_is_still_written_to_is_looked_at_once_more(path: Path) -> None:

@@ -7,11 +7,12 @@ they would bypass the gate.
 """
 
 import os
-import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Self
+
+from rollout_gate.fork_lock import Locked
 
 if TYPE_CHECKING:
     import asyncio
@@ -67,20 +68,65 @@ class _Mounted:
         await self._client.aclose()
 
 
-class _PerLoop:
-    """Sends each request with the transport of the event loop that it is made in.
+class _PerProcess(Locked):
+    """Sends each request with the transport of the process that it is made in.
 
-    A pooled connection is of the loop that opened it, so after a second ``asyncio.run`` a client
-    with one pool fails with "Event loop is closed".
+    A forked child inherits its parent's pooled connections: two processes that write to one would
+    read each other's answers. The child leaves them open, as they are its parent's to close.
     """
 
     def __init__(self, first: Any, make: Callable[[], Any]) -> None:
+        super().__init__()
+        self._made = os.getpid(), first
+        self._make = make
+        self._inherited: list[Any] = []
+        """Kept, as their finalizers would close the connections."""
+
+    def handle_request(self, request: Any) -> Any:
+        process, transport = self._made
+        if process != os.getpid():
+            transport = self._own()
+        return transport.handle_request(request)
+
+    def _own(self) -> Any:
+        with self._lock:
+            process, transport = self._made
+            if process != os.getpid():
+                self._inherited.append(transport)
+                transport = self._make()
+                self._made = os.getpid(), transport
+            return transport
+
+    def __enter__(self) -> Self:
+        return self  # the library's transports need not be entered
+
+    def __exit__(self, *error: Any) -> None:
+        self.close()
+
+    def close(self) -> None:
+        process, transport = self._made
+        if process == os.getpid():
+            transport.close()
+
+
+class _PerLoop(Locked):
+    """Sends each request with the transport of the event loop, and process, that it is made in.
+
+    A pooled connection is of the loop that opened it, so after a second ``asyncio.run`` a client
+    with one pool fails with "Event loop is closed". Of a forked child see ``_PerProcess``.
+    """
+
+    def __init__(self, first: Any, make: Callable[[], Any]) -> None:
+        super().__init__()
         self._spare = [first]
         self._make = make
         self._transports: dict[asyncio.AbstractEventLoop | None, Any] = {}
-        self._lock = threading.Lock()
+        self._process = os.getpid()
+        self._inherited: list[Any] = []
 
     async def handle_async_request(self, request: Any) -> Any:
+        if self._process != os.getpid():
+            self._leave_inherited()
         loop = _running_loop()
         transport = self._transports.get(loop)
         if transport is None:
@@ -91,6 +137,12 @@ class _PerLoop:
                 self._transports[loop] = transport
         return await transport.handle_async_request(request)
 
+    def _leave_inherited(self) -> None:
+        with self._lock:
+            if self._process != os.getpid():
+                self._inherited.append(self._transports)
+                self._transports, self._process = {}, os.getpid()
+
     async def __aenter__(self) -> Self:
         return self  # no transport to enter before the first request
 
@@ -98,6 +150,8 @@ class _PerLoop:
         await self.aclose()
 
     async def aclose(self) -> None:
+        if self._process != os.getpid():
+            self._leave_inherited()
         with self._lock:
             transports, self._transports = self._transports, {}
         here = _running_loop()
@@ -147,9 +201,9 @@ def transport(library: Any, given: Mapping[str, Any], *, is_async: bool) -> Any:
     )
     make = partial(_transport, library, settings, given, trust_env, is_async)
     first = make()
-    if not is_async or given.get("mounts"):
+    if given.get("mounts"):
         return first  # a given mount owns its connection pool
-    return _PerLoop(first, make)
+    return _PerLoop(first, make) if is_async else _PerProcess(first, make)
 
 
 def _ssl_context(library: Any, verify: Any, cert: Any, trust_env: bool) -> Any:

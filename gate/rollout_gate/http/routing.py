@@ -332,8 +332,11 @@ class Router:
         return key
 
     def _known_keys(self) -> Collection[str]:
-        """Return the keys of TokenLab that no other host may see."""
-        if not self._keys:
+        """Return the keys of TokenLab that no other host may see.
+
+        A function is asked each time: its key may have been rotated since the last request there.
+        """
+        if not isinstance(self._tokenlab_key, str):
             with suppress(Exception):  # the function raises again where the key is needed
                 self._key()
         return tuple(self._keys)

@@ -168,3 +168,22 @@ def test_a_credential_that_a_server_echoes_is_not_logged(sides: TwoSides, name: 
     said = json.dumps(sides.lines())
     assert PREVIOUS not in said
     assert TOKENLAB not in said
+
+
+def test_a_key_that_was_rotated_reaches_no_other_host(sides: TwoSides) -> None:
+    """The function is asked, although no request has gone to TokenLab since."""
+    sides.decide(0)
+    keys = ["sk-tokenlab-canary-0001", "sk-tokenlab-canary-0002"]
+    now = keys[:1]
+    given: Any = {"org": "acme", "tokenlab_key": lambda: now[0]}
+    with client(sides.gate, "chat", **given) as http:
+        for key in keys:
+            now[0] = key
+            for sent in keys[: keys.index(key) + 1]:
+                http.post(
+                    f"{sides.previous.url}/v1/chat/completions?key={sent}",
+                    json=BODY | {"user": sent}, headers={"Authorization": f"Bearer {sent}"},
+                )  # fmt: skip
+    assert len(sides.previous.received) == 3
+    seen = "".join(one.everything for one in sides.previous.received)
+    assert "canary" not in seen
