@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_console.health.log.follower import LogFollower
-from rollout_console.health.log.lines import MAX_LINE
+from rollout_console.health.log.lines import MAX_LINE, decoded
+from rollout_console.health.windows.windows import Windows
 from tests.support.examples import folder_of_example
 
 
@@ -36,6 +37,18 @@ def test_whole_lines_once_each(tmp_path: Path) -> None:
         stream.write(line(2)[20:] + line(3))
     assert orgs(follower) == ["org-2", "org-3"]
     assert orgs(follower) == []
+
+
+@pytest.mark.parametrize("name", ["output_tokens", "attempt", "bucket", "status", "latency_ms"])
+@pytest.mark.parametrize("number", ["1" + "0" * 400, "-1" + "0" * 400, "1e400"])
+def test_a_number_beyond_all_bounds_is_an_unusable_line(name: str, number: str) -> None:
+    good = line(1).rstrip()
+    bad = good[:-1] + f', "{name}": {number}}}'.encode()
+    records, unusable = decoded(good + b"\n" + bad + b"\n" + good + b"\n")
+    assert [record.org for record in records] == ["org-1"] * 2
+    assert unusable.lines == 1
+    windows = Windows()
+    windows.add(records, records[0].at)
 
 
 def test_rotation_by_rename_drains_the_old_file_first(tmp_path: Path) -> None:

@@ -34,6 +34,9 @@ MOST_TASK = 1024 * 1024
 MOST_CODE = 60
 _MOST_ID = 200
 """Lengths in characters to which codes and finish reasons, and ids, are truncated in the log."""
+_MOST_NAME = 256
+"""Length in characters of an org id or a model that readers of the log accept."""
+_HASH_DIGITS = 12
 _EVENTS = "text/event-stream"
 _HOST = os.uname().nodename
 _UNKNOWN = Conclusion("ok")
@@ -356,9 +359,9 @@ class Recorder:
             AccessLine(
                 ts=timestamp(),
                 route=decision.route,
-                org=subject.org or "",
+                org=_name(subject.org or ""),
                 side=out.side or decision.side,
-                model=out.model,
+                model=_name(out.model),
                 status=self._status,
                 latency_ms=self._elapsed_ms(),
                 outcome=self._outcome,
@@ -495,6 +498,16 @@ class Recorder:
     def _elapsed_ms(self) -> float:
         # Not round(), which takes several microseconds to print the number and read it again.
         return int((time.perf_counter() - self._started) * 10_000 + 0.5) / 10
+
+
+def _name(text: str) -> str:
+    """Cut a name that is longer than the log's readers take, and tell it by a hash from others."""
+    if len(text) <= _MOST_NAME:
+        return text
+    import hashlib  # lazy import: httpx and httpx2 have loaded it, with OpenSSL
+
+    digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
+    return f"{text[: _MOST_NAME - _HASH_DIGITS - 1]}…{digits}"
 
 
 def _say_unread(error: Exception) -> None:

@@ -12,6 +12,7 @@ import httpx
 import httpx2
 import pytest
 
+from rollout_console.health.log.lines import decoded
 from rollout_gate import subject
 from rollout_gate.http import async_client, client
 from tests.gate.answers.shapes import SHAPES, Shape
@@ -396,3 +397,17 @@ def test_no_part_of_a_credential_is_left_where_a_text_is_cut(sides: TwoSides, be
     assert len(sides.lines()) == 3
     assert key[:12] not in written
     assert max(len(line.get("error", "")) for line in sides.lines()) <= 60
+
+
+def test_names_of_any_length_have_lines_that_the_console_reads(sides: TwoSides) -> None:
+    sides.decide(100)
+    orgs = ["o" * 256, "o" * 257, "o" * 5000 + "1", "o" * 5000 + "2", "\N{SNOWMAN}" * 300]
+    with client(sides.gate, "chat", tokenlab_key=TOKENLAB) as http:
+        for org in orgs:
+            with subject(org=org):
+                url = f"{sides.previous.url}/v1/chat/completions"
+                http.post(url, json={"model": "m" * 1000, "messages": []})
+    records, unusable = decoded((sides.gate.path.parent / "access.jsonl").read_bytes())
+    assert (len(records), unusable.lines) == (len(orgs), 0)
+    assert records[0].org == orgs[0]
+    assert len({record.org for record in records}) == len(orgs), "a cut name is not another's"

@@ -3,7 +3,7 @@
 import os
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import takewhile
 from math import inf
@@ -14,11 +14,12 @@ from rollout_console.health.backfill.planning import MOST_FILES, Past
 from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.lines import Unusable, decoded, decoder_of
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.log.rotation import HEAD, Identity, Rotated, rotated
+from rollout_console.health.log.rotation import HEAD, Identity, Rotated, copies_of, rotated
 from rollout_console.health.log.sources import (
     MOST_PACKED,
     FileSource,
     PackedSource,
+    Place,
     cannot_be_read,
     copy_of,
     opened,
@@ -65,8 +66,16 @@ class LogFollower:
         history_s: float = 0.0,
         older_bytes: int = 0,
         shape: type[AccessRecord] = AccessRecord,
+        place: Place | None = None,
+        copies: Callable[[], Sequence[Rotated]] | None = None,
     ) -> None:
+        """``place`` is where the reading of the same content was left off.
+
+        ``copies`` returns what may be a copy of the log under any name, newest first.
+        """
         self.path = path
+        self._copies = copies or (lambda: copies_of(self.path))
+        self._place = place
         self._decoder = decoder_of(shape)
         self.trouble, self.missing, self.unreadable = "", False, False
         self.behind = False
@@ -136,11 +145,42 @@ class LogFollower:
         self._lingering.clear()
 
     def knows(self, one: Rotated) -> bool:
-        """Return whether a file is, or was, read here: by inode, and by its head once closed."""
-        if any(one.identity == source.identity for source in self._open()):
+        """Return whether a file is, or was, read here: by inode and head, or as a copy of it."""
+        if self.reads(one):
             return True
         heads = [head for identity, head in self._known if identity == one.identity]
-        return bool(heads) and _any_begins(heads, one.head())
+        heads += [source.head for source in self._open()]
+        return bool(heads) and any_begins(heads, one.head())
+
+    @property
+    def place(self) -> Place | None:
+        """How far the log was read; None before it was opened."""
+        live = self._live
+        if live is None:
+            return self._place
+        return live.place
+
+    def reads(self, one: Rotated) -> bool:
+        """Return whether a file is open here, under whatever name."""
+        return any(one.identity == source.identity for source in self._open())
+
+    def has_begun(self, one: Rotated) -> bool:
+        """Return whether the log begins as another file does, as a copy of it would."""
+        live = self._live
+        return live is not None and live.is_whole and any_begins([live.head], one.head())
+
+    def is_behind(self, one: Rotated) -> bool:
+        """Return whether a file that begins as the log does has gone on further than that.
+
+        It is no copy then: writers go on in it. A log that was truncated is not compared.
+        """
+        live = self._live
+        return live is not None and one.size > live.size_now() and self.has_begun(one)
+
+    @property
+    def known(self) -> list[tuple[Identity, bytes]]:
+        """The files that are, or were, read here, by inode and head."""
+        return [*self._known, *((source.identity, source.head) for source in self._open())]
 
     def _wholes(self, most: int) -> Iterator[bytes]:
         """Yield complete lines, file by file, until all are read or ``most`` bytes are used up."""
@@ -168,6 +208,9 @@ class LogFollower:
     def _enter(self) -> FileSource | None:
         """Open the log for the first time; return None where rotated files are read before it."""
         self._live = live = FileSource(self.path)
+        if self._place is not None and live.go_on_at(self._place):
+            self._tail_bytes = None
+            return live
         if self._tail_bytes is not None:
             past = Past(self.path, self._tail_bytes, self._older_bytes)
             past.enter(live)
@@ -229,7 +272,7 @@ class LogFollower:
         A copy of a file that was read is skipped, by its head: compression makes such copies.
         """
         heads = [head for _, head in self._known] + [source.head for source in self._open()]
-        missed = [one for one in since[-MOST_FILES:] if not _any_begins(heads, one.head())]
+        missed = [one for one in since[-MOST_FILES:] if not any_begins(heads, one.head())]
         self._first.extend([opened(one, MOST_PACKED) for one in missed])
 
     def _find_copy(self, live: FileSource) -> None:
@@ -240,21 +283,33 @@ class LogFollower:
         if not live.head:
             return
         files = self._rotated()
+        named = {one.identity for one in files}
+        named.add(live.identity)
+        by_content = [one for one in self._copies() if one.identity not in named]
+        if any(self._resume_in(one, live) for one in by_content[:MOST_FILES]):
+            return
         # Plain files first, then newest first: a gzip copy may be incomplete while gzip is writing.
         for one in sorted(files, key=lambda one: (one.packed, -files.index(one))):
-            if one.head().startswith(live.head):
+            if self._resume_in(one, live):
+                # If the log itself was renamed since, files after it are queued later.
+                after = takewhile(
+                    lambda other: other.identity != live.identity, files[files.index(one) + 1 :]
+                )
                 with suppress(OSError):
-                    copy = copy_of(one, live)
-                    if copy is not None:
-                        self._first.append(copy)
-                        live.cutter = type(live.cutter)()
-                        # If the log itself was renamed since, files after it are queued later.
-                        after = takewhile(
-                            lambda other: other.identity != live.identity,
-                            files[files.index(one) + 1 :],
-                        )
-                        self._take_missed(list(after))
-                        return
+                    self._take_missed(list(after))
+                return
+
+    def _resume_in(self, one: Rotated, live: FileSource) -> bool:
+        """Queue a copy of a truncated log, from where that was read; False where it is none."""
+        if not one.head().startswith(live.head):
+            return False
+        with suppress(OSError):
+            copy = copy_of(one, live)
+            if copy is not None:
+                self._first.append(copy)
+                live.cutter = type(live.cutter)()
+                return True
+        return False
 
     def _lingered(self) -> list[FileSource]:
         """Remove and return the rotated files whose LINGER_S is over or that were truncated."""
@@ -284,7 +339,7 @@ class LogFollower:
         return [*self._first, *(source for source, _ in self._lingering), *live]
 
 
-def _any_begins(heads: Iterable[bytes], data: bytes) -> bool:
+def any_begins(heads: Iterable[bytes], data: bytes) -> bool:
     """Whether data begins with one of the heads that have a complete line or are HEAD bytes."""
     whole = (head for head in heads if b"\n" in head or len(head) >= HEAD)
     return any(data.startswith(head) for head in whole)

@@ -3,6 +3,7 @@
 import os
 import stat
 import time
+from collections import deque
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from heapq import merge
@@ -11,17 +12,24 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.follower import LINGER_S, NOT_YET, TRYING, LogFollower
+from rollout_console.health.log.follower import (
+    LINGER_S,
+    NOT_YET,
+    TRYING,
+    LogFollower,
+    any_begins,
+)
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.log.rotation import Rotated, log_of
-from rollout_console.health.log.sources import cannot_be_read
+from rollout_console.health.log.rotation import Identity, Rotated, log_of
+from rollout_console.health.log.sources import Place, cannot_be_read
 
 MOST_FILES = 64
 PROBES = ".probes.jsonl"
 """File name suffix of probe logs, which are never read as traffic."""
 
 _LEAST_BYTES = 64 * 1024
+_MOST_LEFT = 4096
 
 
 class Log(Protocol):
@@ -86,9 +94,9 @@ class LogSet:
     """Follows every file that matches a glob pattern such as ``logs/*.jsonl``.
 
     New files are read from their first line. A rotated file stays with the log that it was rotated
-    from, and a deleted file is dropped after LINGER_S. Only the MOST_FILES files with the newest
-    modification time are followed. Records are k-way merged by time; those of each file keep their
-    order.
+    from, a copy of a log is none of its own, and a deleted file is dropped after LINGER_S. Only the
+    MOST_FILES files with the newest modification time are followed; one that comes back is read
+    from where it was left. Records are k-way merged by time; those of each file keep their order.
     """
 
     def __init__(
@@ -111,6 +119,8 @@ class LogSet:
         self._older_bytes = older_bytes
         self._followers: dict[Path, LogFollower] = {}
         self._gone_at: dict[Path, float] = {}
+        self._left_at: dict[Path, Place] = {}
+        self._read = deque[tuple[Identity, bytes]](maxlen=_MOST_LEFT)
         self._unusable = Unusable()
 
     @property
@@ -168,9 +178,23 @@ class LogSet:
         """Glob the files, leaving out those that are a rotated part of another one."""
         found, closed = matching(self._pattern)
         names = {one.path.name for one in found} | {path.name for path in self._followers}
-        return [
-            one for one in found if log_of(one.path.name) not in names - {one.path.name}
-        ], closed
+        own = [one for one in found if log_of(one.path.name) not in names - {one.path.name}]
+        return self._each_once(own), closed
+
+    def _each_once(self, files: list[Rotated]) -> list[Rotated]:
+        """Leave out the further names of a file: links to it, such as current.jsonl."""
+        if len({one.identity for one in files}) == len(files):
+            return files
+        kept: dict[Identity, Rotated] = {}
+        for one in files:
+            other = kept.setdefault(one.identity, one)
+            if other is not one and self._rank(one.path) < self._rank(other.path):
+                kept[one.identity] = one
+        return [*kept.values()]
+
+    def _rank(self, path: Path) -> tuple[bool, bool, str]:
+        """Sort names of one file: that which is followed, then that which is no symlink."""
+        return path not in self._followers, path.is_symlink(), path.name
 
     def _follow(self, files: Iterable[Rotated], *, is_all: bool) -> None:
         """Open followers for new files, and drop those of files gone for LINGER_S.
@@ -183,28 +207,77 @@ class LogSet:
         new = [one for one in files if one.path not in self._followers]
         for path in [path for path in self._followers if path not in here]:
             if self._gone_at.setdefault(path, now) + LINGER_S <= now:
-                follower = self._followers.pop(path)
-                follower.close()
-                self._unusable = self._unusable.plus(_named(path, follower.unusable))
+                self._leave(path)
         self._gone_at = {
             p: at for p, at in self._gone_at.items() if p in self._followers.keys() - here
         }
+        new = _without_copies(new)
         for one in new:
             owner = next((p for p, other in self._followers.items() if other.knows(one)), None)
             if owner is None:
-                self._followers[one.path] = LogFollower(
-                    one.path,
-                    start=self._start,
-                    tail_bytes=max(self._tail_bytes // len(new), _LEAST_BYTES),
-                    history_s=self._history_s,
-                    older_bytes=self._older_bytes // len(new),
-                    shape=self._shape,
-                )
-            elif owner not in here:
-                self._followers[one.path] = moved = self._followers.pop(owner)
-                moved.path = one.path
+                place = self._left_at.pop(one.path, None)
+                if place is not None or not self._was_read(one):
+                    self._begin(one.path, place, of=len(new))
+            elif self._followers[owner].reads(one):
+                if owner not in here:
+                    self._followers[one.path] = moved = self._followers.pop(owner)
+                    moved.path = one.path
+            elif self._followers[owner].is_behind(one) or (
+                owner not in here and self._followers[owner].has_begun(one)
+            ):
+                place = self._followers[owner].place  # writers go on in what was a copy
+                self._leave(owner)
+                self._begin(one.path, place, of=len(new))
         if self._followers:
             self._start = "head"
+
+    def _begin(self, path: Path, place: Place | None, *, of: int) -> None:
+        """Follow a file, one of ``of`` that share the limits of what is read of the past."""
+        self._followers[path] = LogFollower(
+            path,
+            start=self._start,
+            tail_bytes=max(self._tail_bytes // of, _LEAST_BYTES),
+            history_s=self._history_s,
+            older_bytes=self._older_bytes // of,
+            shape=self._shape,
+            place=place,
+            copies=self._others,
+        )
+
+    def _others(self) -> list[Rotated]:
+        """Return the files of the pattern that are not followed, newest first."""
+        found = [one for one in matching(self._pattern)[0] if one.path not in self._followers]
+        return sorted(found, key=lambda one: -one.modified)
+
+    def _was_read(self, one: Rotated) -> bool:
+        """Whether a file was read under a name that is followed no more."""
+        heads = [head for identity, head in self._read if identity == one.identity]
+        return bool(heads) and any_begins(heads, one.head())
+
+    def _leave(self, path: Path) -> None:
+        """Follow a file no more, but remember how far it was read: it may come back."""
+        follower = self._followers.pop(path)
+        place = follower.place
+        self._read += follower.known
+        follower.close()
+        self._unusable = self._unusable.plus(_named(path, follower.unusable))
+        if place is not None:
+            place.cutter.unusable = Unusable()  # they are counted
+            self._left_at[path] = place
+            while len(self._left_at) > _MOST_LEFT:
+                del self._left_at[next(iter(self._left_at))]
+
+
+def _without_copies(files: list[Rotated]) -> list[Rotated]:
+    """Return files of different content: of those that begin alike, the largest."""
+    kept: dict[bytes, Rotated] = {}
+    others: list[Rotated] = []
+    for one in sorted(files, key=lambda one: (-one.size, len(one.path.name), one.path.name)):
+        if line := one.first_line():
+            kept.setdefault(line, one)
+        else:
+            others.append(one)
+    return [*kept.values(), *others]
 
 
 def matching(path: Path) -> tuple[list[Rotated], str]:

@@ -17,6 +17,8 @@ __all__ = ["AccessRecord", "BillingRecord", "JobRecord", "StatusClass", "classif
 _Name = Annotated[str, msgspec.Meta(max_length=256)]
 """Names are kept in memory as long as there is traffic, so their length (characters) is bounded."""
 
+_Count = Annotated[int, msgspec.Meta(ge=-(10**15), le=10**15)]
+"""JSON bounds no number, and one of hundreds of digits is beyond a float."""
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
@@ -24,7 +26,7 @@ class AccessRecord(msgspec.Struct, gc=False):
     """The fields of an access line that the console decodes; all others are ignored.
 
     ``rollout_gate.access_log.AccessLine`` says what they mean. ``status`` is 0 to 999, times are 0
-    to 10⁹ ms; a line outside these ranges is unusable.
+    to 10⁹ ms, counts up to 10¹⁵; a line outside these ranges is unusable.
     """
 
     ts: Annotated[datetime, msgspec.Meta(tz=True)]
@@ -40,11 +42,11 @@ class AccessRecord(msgspec.Struct, gc=False):
     operation: str | None = None
     ttft_ms: _Milliseconds | None = None
     finish_reason: str | None = None
-    output_tokens: int | None = None
-    attempt: int | None = None
+    output_tokens: _Count | None = None
+    attempt: _Count | None = None
     stream: bool | None = None
     cached: bool | None = None
-    bucket: int | None = None
+    bucket: _Count | None = None
     revision: str | None = None
     bound: bool | None = None
     moved: bool | None = None
@@ -73,7 +75,7 @@ class BillingRecord(AccessRecord, gc=False):
     billing_transaction_id: str | None = None
     task_id: str | None = None
     task_status: str | None = None
-    input_tokens: int | None = None
+    input_tokens: _Count | None = None
 
 
 class JobRecord(AccessRecord, gc=False):

@@ -30,6 +30,12 @@ class Rotated(msgspec.Struct, frozen=True):
         """Whether it is gzip-compressed."""
         return self.path.suffix == ".gz"
 
+    def first_line(self) -> bytes:
+        """Return the first line, or of a longer one HEAD bytes; empty where it is not complete."""
+        head = self.head()
+        line, end, _ = head.partition(b"\n")
+        return line + end if end or len(head) >= HEAD else b""
+
     def head(self) -> bytes:
         """Return up to HEAD first bytes, decompressed; empty where they cannot be read."""
         with suppress(OSError, zlib.error), self.path.open("rb") as stream:
@@ -58,6 +64,29 @@ def rotated(log: Path) -> list[Rotated]:
                         one = Rotated(Path(entry.path), identity, status.st_mtime, status.st_size)
                         found.append((order, one))
     return [one for _, one in sorted(found, key=lambda pair: pair[0])]
+
+
+def copies_of(log: Path) -> list[Rotated]:
+    """Return files that may be copies of a log under a name of the same stem, newest first.
+
+    logrotate's ``extension`` keeps the extension last (NAME-20261123.EXT, NAME.1.EXT). Another
+    writer's log may be called so, too: the content alone tells them apart. None where the folder
+    may not be listed.
+    """
+    found = []
+    with suppress(OSError), os.scandir(log.parent) as entries:
+        for entry in entries:
+            name, is_log = entry.name, entry.name == log.name
+            if is_log or not name.removesuffix(".gz").endswith(log.suffix):
+                continue
+            if name.startswith(log.stem):
+                with suppress(OSError):
+                    status = entry.stat()
+                    if entry.is_file():
+                        identity = (status.st_dev, status.st_ino)
+                        one = Rotated(Path(entry.path), identity, status.st_mtime, status.st_size)
+                        found.append(one)
+    return sorted(found, key=lambda one: -one.modified)
 
 
 def log_of(name: str) -> str:

@@ -5,6 +5,7 @@ import stat
 import zlib
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from rollout_console.health.log.lines import LineCutter
 from rollout_console.health.log.rotation import HEAD, Identity, Rotated
@@ -26,6 +27,17 @@ class NotAFileError(OSError):
 def cannot_be_read(path: Path, error: OSError) -> str:
     """Return the sentence of a log, or a folder of logs, that cannot be opened or read."""
     return f"{path} cannot be read: {error.strerror or 'it cannot be opened'}"
+
+
+class Place(NamedTuple):
+    """How far a file was read: up to ``offset``, whose last bytes are ``mark``; ``head`` are the
+    first ones, and ``cutter`` has the partial line before the offset."""
+
+    identity: Identity
+    offset: int
+    mark: bytes
+    head: bytes
+    cutter: LineCutter
 
 
 class FileSource:
@@ -87,6 +99,30 @@ class FileSource:
         if len(self.head) < HEAD:
             self.head = os.pread(self._descriptor, min(HEAD, self.offset), 0)
         return self.cutter.cut(data[before:] if before else data)
+
+    @property
+    def place(self) -> Place:
+        """How far the file was read."""
+        return Place(self.identity, self.offset, self.mark, self.head, self.cutter)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the bytes before the offset are those that were read: it is not truncated."""
+        before = len(self.mark)
+        return os.pread(self._descriptor, before, self.offset - before) == self.mark
+
+    def size_now(self) -> int:
+        """Return the file's size in bytes."""
+        return os.fstat(self._descriptor).st_size
+
+    def go_on_at(self, place: Place) -> bool:
+        """Go on where the same content was left; False where the bytes before that are others."""
+        before = len(place.mark)
+        if not before or os.pread(self._descriptor, before, place.offset - before) != place.mark:
+            return False
+        self.offset, self.mark, self.head = place.offset, place.mark, place.head
+        self.cutter = place.cutter
+        return True
 
     def take(self, offset: int, most: int) -> bytes:
         """Return raw bytes at any offset (pread), without moving the reader's own."""
