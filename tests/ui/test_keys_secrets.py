@@ -12,12 +12,15 @@ import pytest
 from rollout_console.credentials.vault.encrypted import EncryptedStore
 from rollout_console.credentials.vault.environment import Given
 from rollout_console.credentials.vault.vault import Vault
+from rollout_console.guard.balance import BalanceSource, BalanceSources
 from rollout_console.sim.server import SimServer
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
 from rollout_console.ui.dialogs.secret_once import SecretOnce
 from rollout_console.ui.dialogs.text import TextDialog
+from rollout_console.ui.messages import CredentialsChanged
 from rollout_console.ui.screens.keys.screen import KeysScreen
+from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import Secret
 from tests.cli.test_keys import CANARY_KEY, CANARY_TOKEN, forms
 from tests.credentials.test_keys import KEY as ODD_KEY
@@ -262,3 +265,40 @@ async def test_home_asks_at_once_for_what_waited_for_a_credential(
         await until_shown(pilot, lambda: "kept for profile prod" in line(pilot, "keys-notice"))
         await pilot.press("1")
         await until_shown(pilot, lambda: "$1,28" in line(pilot, "status"))
+
+
+async def test_the_balance_is_asked_for_again_after_credentials_have_changed(
+    file: Path, sim_keys: SimServer, vault: Vault, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("BALANCE_FIRST_S", "BALANCE_EVERY_S"):
+        monkeypatch.setattr(f"rollout_console.ui.workers.{name}", 0.05)
+    app = app_of(file, sim_keys, vault)
+    async with app.run_test() as pilot:
+        balance = app.session.balance
+        await until_shown(pilot, lambda: balance.latest is not None)
+        for _ in range(3):
+            known = balance.latest
+            app.post_message(CredentialsChanged())
+            await until_shown(pilot, lambda known=known: balance.latest != known)  # type: ignore[misc]
+        assert balance.trouble == ""
+        assert "internal error" not in everything(pilot)
+
+
+async def test_a_source_that_was_closed_is_not_used_again(
+    sim_keys: SimServer, vault: Vault
+) -> None:
+    sources = BalanceSources(vault)
+    first, other = (
+        RolloutFile("r", base_url=url) for url in (sim_keys.base_url, "http://127.0.0.1:1")
+    )
+    for file in (other, first):
+        source = sources.source(file)
+        assert isinstance(source, BalanceSource)
+        assert sources.source(file) is source
+    assert isinstance(source, BalanceSource)
+    assert (await source.fetch()).balance > 0
+    await sources.aclose()
+    again = sources.source(first)
+    assert isinstance(again, BalanceSource)
+    assert (await again.fetch()).balance > 0
+    await sources.aclose()

@@ -41,6 +41,7 @@ class BalanceSources:
         self.vault = vault
         self._source: BalanceSource | None = None
         self._made_of: tuple[str, Secret] | None = None
+        self._replaced: list[BalanceSource] = []
 
     def source(self, file: RolloutFile) -> BalanceSource | str:
         """Return a source, or why there is none in one sentence.
@@ -59,13 +60,22 @@ class BalanceSources:
                 client = ManagementClient(file.base_url, credential.secret)
             except ApiError as error:
                 return str(error)
-            self._source, self._made_of = BalanceSource(client), made_of
+            if self._source is not None:
+                self._replaced.append(self._source)
+            self._source, self._made_of = made, _ = BalanceSource(client), made_of
+            return made
         return self._source
 
     async def aclose(self) -> None:
-        """Close the connections of the cached source."""
-        if self._source is not None:
-            await self._source.aclose()
+        """Close the connections of what was returned; the next source has connections of its own.
+
+        It is out of the cache before it is closed, as whoever asks meanwhile would get a client
+        that cannot send.
+        """
+        closing = [*self._replaced, *([self._source] if self._source is not None else [])]
+        self._replaced, self._source, self._made_of = [], None, None
+        for source in closing:
+            await source.aclose()
 
 
 class BalanceWatch:

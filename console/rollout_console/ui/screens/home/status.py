@@ -6,7 +6,7 @@ from rollout_console.changes.spread import Spread
 from rollout_console.common.durations import seconds_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.balance import BalanceWatch
+from rollout_console.guard.balance import OLD_AFTER_S, BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.keymap import Key
 from rollout_console.ui.session import ETCD_AWAY
@@ -153,6 +153,6 @@ def _balance(balance: BalanceWatch, now: float) -> list[tuple[str, str]]:
     at, answer = latest
     runway = balance.runway_s()
     left = f" · {seconds_text(runway)} left" if runway is not None else ""
-    if trouble:
+    if trouble or now - at > OLD_AFTER_S:
         return [(f"  ${answer.balance:,.2f} {seconds_text(now - at)} old", "$warning")]
     return [(f"  ${answer.balance:,.2f}{left}", "")]
