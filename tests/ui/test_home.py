@@ -131,6 +131,7 @@ async def test_a_broken_file_is_said_and_the_console_stays(file: Path) -> None:
         await until_shown(pilot, lambda: "line 1" not in notices(pilot))
         file.unlink()
         await until_shown(pilot, lambda: "does not exist" in notices(pilot))
+        assert "! FILE MISSING" in pilot.app.screen.query_one("#status", TextLine).text
         file.write_bytes(good)
         await until_shown(pilot, lambda: "does not exist" not in notices(pilot))
 

@@ -13,6 +13,7 @@ from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate.file.parse import parse
 from tests.support.waiting import until_shown
 from tests.ui.test_home import (
+    Running,
     alarm,
     app_of,
     confirm,
@@ -74,6 +75,51 @@ async def test_an_alarm_is_a_line_on_every_screen_and_no_toast(file: Path) -> No
         await pilot.press("a", "6")
         await until_shown(pilot, lambda: not app.home.is_current)
         assert shown() == ""
+
+
+BESIDE = ("2", "3", "4", "5", "6", "7", "8")
+
+
+def alarm_beside(pilot: Running) -> str:
+    """What the alarm line of a screen over home says; empty where it is not shown."""
+    (line,) = pilot.app.screen.query(".alarm").results(TextLine)
+    return line.text if line.display and line.region.y == 1 else ""
+
+
+async def test_a_file_that_cannot_be_used_is_said_on_every_screen(file: Path) -> None:
+    good = file.read_bytes()
+    async with running(app_of(file), size=(80, 24)) as pilot:
+        await pilot.press("2")
+        await until_shown(pilot, lambda: pilot.app.screen.query(".alarm"))
+        assert alarm_beside(pilot) == ""
+        file.write_bytes(b"schema = 1\n[routes.chat\nx")
+        for key in BESIDE:
+            await pilot.press(key)
+            await until_shown(
+                pilot, lambda: "▲ rollout.toml: line 2, column 13: not valid" in alarm_beside(pilot)
+            )
+        file.write_bytes(good)
+        await until_shown(pilot, lambda: alarm_beside(pilot) == "")
+        file.unlink()
+        await until_shown(pilot, lambda: "rollout.toml does not exist" in alarm_beside(pilot))
+
+
+async def test_a_rollback_that_failed_is_said_on_every_screen(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = app_of(file)
+    async with running(app, size=(80, 24)) as pilot:
+        log_lines(file, 40, 503, route="claude", orgs=ORGS)
+        await until_shown(pilot, lambda: "claude: 5xx" in alarm(pilot))
+        app.home.rollback_failed([("chat", "acme")], "NOT ROLLED BACK", "the disk is full")
+        for key in BESIDE:
+            await pilot.press(key)
+            await until_shown(pilot, lambda: pilot.app.screen.query(".alarm"))
+            assert alarm_beside(pilot).startswith(
+                " ▲ NOT ROLLED BACK: chat / acme: the disk is full"
+            )
+        app.home.rollback_failed([("chat", "acme")], "", "")
+        assert alarm_beside(pilot).startswith(" ▲ claude: 5xx")
 
 
 async def test_the_keys_of_trouble_go_to_it_wherever_it_is(file: Path) -> None:

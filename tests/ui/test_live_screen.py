@@ -447,7 +447,7 @@ async def test_request_ids_for_support(file: Path, monkeypatch: pytest.MonkeyPat
         await pilot.press("y")
         assert "no error is selected; v lists them" in line(pilot, "notice")
         await pilot.press("v")
-        assert "top errors of the last 5 m" in line(pilot, "list")
+        assert "top errors of chat of the last 5 m" in line(pilot, "list")
         await pilot.press("y")
         assert "no request id" in line(pilot, "notice")
         await pilot.press("j", "y")

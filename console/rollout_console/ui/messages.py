@@ -28,9 +28,10 @@ class FileChanged(Message):
 class FileTrouble(Message):
     """The rollout file is unusable; ``sentence`` says why, and is empty once it is valid again."""
 
-    def __init__(self, sentence: str) -> None:
+    def __init__(self, sentence: str, *, is_missing: bool = False) -> None:
         super().__init__()
         self.sentence = sentence
+        self.is_missing = is_missing
 
 
 class HistoryChanged(Message):

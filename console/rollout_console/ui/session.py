@@ -30,7 +30,8 @@ class Session:
 
     The app owns it and hands it to the screens; the home screen's followers feed it. ``lock`` keeps
     the file's follower away while a change is made; ``balance``, ``models`` (by route, what is
-    wrong with its model) and ``file_trouble`` are as of the last look.
+    wrong with its model), ``file_trouble`` and whether the file ``is_missing`` are as of the last
+    look.
     """
 
     def __init__(self, switch: Switch, monitor: Monitor) -> None:
@@ -40,6 +41,7 @@ class Session:
         self.alerts = Alerts()
         self.models: Mapping[str, ModelTrouble] = {}
         self.file_trouble = ""
+        self.is_missing = False
         self.lock = asyncio.Lock()
         self.jumps = JumpList()
         self.progress = Progress(awaited(is_shared=switch.shared is not None, name=switch.name))
@@ -66,7 +68,7 @@ class Session:
             return ""
         shared = self.switch.shared
         if shared is None or not shared.trouble:
-            return "FILE BROKEN"
+            return "FILE MISSING" if self.is_missing else "FILE BROKEN"
         return ETCD_AWAY if shared.is_away else "NOT COPIED"
 
     @property

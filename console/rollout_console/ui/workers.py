@@ -1,6 +1,7 @@
 """Polling workers: the rollout file, the history, the log, the balance and other sources."""
 
 import asyncio
+import os
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
@@ -12,7 +13,7 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.worker import WorkType
 
-from rollout_console.changes.errors import StoreError
+from rollout_console.changes.errors import NoFile, StoreError
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.common.write_access import WriteAccess
@@ -69,18 +70,19 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
     trouble = ""
     while True:
         await asyncio.sleep(FILE_EVERY_S)
-        now = ""
+        now, is_missing = "", False
         try:
             async with lock:
                 found = await asyncio.to_thread(switch.refresh, settled=True)
         except RolloutError as error:
             now = str(error)
+            is_missing = await asyncio.to_thread(_is_missing, switch, error)
         else:
             if found is not None:
                 post(FileChanged(*found))
         if now != trouble:
             trouble = now
-            post(FileTrouble(now))
+            post(FileTrouble(now, is_missing=is_missing))
 
 
 async def follow_history(switch: Switch, post: Post) -> None:
@@ -191,6 +193,13 @@ async def follow_keys(warn: Callable[[], str], post: Post) -> None:
         with suppress(ApiError, OperationError, VaultError):
             post(KeysRead(await asyncio.to_thread(warn)))
         await asyncio.sleep(KEYS_EVERY_S)
+
+
+def _is_missing(switch: Switch, error: RolloutError) -> bool:
+    """Return whether there is no rollout file, in its folder or in etcd."""
+    if switch.shared is not None:
+        return isinstance(error, NoFile)
+    return not os.path.lexists(switch.path)
 
 
 async def follow_balance(

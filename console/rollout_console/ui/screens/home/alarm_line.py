@@ -13,8 +13,8 @@ from rollout_gate.secret import redacted
 
 Pieces = list[tuple[str, str]]
 
-_SAID_ELSEWHERE = ("file",)
-"""The key of the alert that has a notice of its own, which nothing hides or displaces."""
+_FILE = ("file",)
+"""The key of the alert that has a notice of its own on home, which nothing hides or displaces."""
 _FIRST_LOOK_S = 3.0
 
 
@@ -28,6 +28,7 @@ class AlarmLine:
         self._watched_since = now
         self._chosen: tuple[str, ...] | None = None
         self._open: list[Alert] = []
+        self._of_file: list[Alert] = []
 
     def look(
         self, alerts: Sequence[Alert], file: RolloutFile, now: float, is_reading: bool
@@ -44,9 +45,10 @@ class AlarmLine:
             one
             for one in alerts
             if not one.acknowledged_by
-            and one.key != _SAID_ELSEWHERE
+            and one.key != _FILE
             and not (one.signal and file.is_latched(one.route, one.org))
         ]
+        self._of_file = [one for one in alerts if one.key == _FILE]
         if self._chosen not in [one.key for one in self._open]:
             self._chosen = None
 
@@ -69,22 +71,35 @@ class AlarmLine:
         self._chosen = found.key
         return found
 
-    def pieces(self, width: int, *, at_home: bool = True) -> Pieces:
-        """Return the line's pieces of text and style; none where nothing is wrong.
-
-        On another screen than home (``at_home``) the key that it names goes home.
-        """
+    def pieces(self, width: int) -> Pieces:
+        """Return home's pieces of text and style; none where nothing is wrong."""
         alert = self.current
         if alert is None:
             return []
+        at = f"{self._open.index(alert) + 1} of {len(self._open)}"
+        does = at if len(self._open) > 1 else "jump"
+        return self._line(alert, self._since(alert), "n", does, width)
+
+    def pieces_elsewhere(self, width: int, failed: str = "") -> tuple[Pieces, bool]:
+        """Return the line of another screen, whose key goes home, and whether it is of an alarm.
+
+        It has as well what only home has notices of: a rollback that has ``failed``, which is
+        first, and the rollout file.
+        """
+        found = [*self._of_file, *filter(None, [self.current])]
+        count = len(self._of_file) + len(self._open)
+        if failed:
+            found.insert(0, Alert(("failed",), "alarm", failed))
+        if not found:
+            return [], False
+        first = found[0]
+        since = "" if failed else self._since(first)
+        since += f" · {count} alerts" if count > 1 else ""
+        return self._line(first, since, "1", "home", width), first.level == "alarm"
+
+    def _line(self, alert: Alert, since: str, key: str, does: str, width: int) -> Pieces:
         bad = alert.level == "alarm"
         style = "$error bold" if bad else "$warning"
-        at = self._open.index(alert) + 1
-        since = self._since(alert)
-        key, does = "n", f"{at} of {len(self._open)}" if len(self._open) > 1 else "jump"
-        if not at_home:
-            key, does = "1", "home"
-            since += f" · {len(self._open)} alerts" if len(self._open) > 1 else ""
         sentence = visible(redacted(alert.fact or alert.sentence))
         # What is wrong comes first: a narrow line has no room for the rest.
         tails: list[Pieces] = [

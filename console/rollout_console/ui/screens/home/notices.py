@@ -92,6 +92,14 @@ class Notices:
         if sentence:
             self._failed[tuple(targets)] = head, redacted(sentence)
 
+    @property
+    def failed(self) -> str:
+        """The newest rollback that failed, and why, in one sentence; empty without one."""
+        for targets, (head, sentence) in list(self._failed.items())[-1:]:
+            what = target_text(*targets[0]) if len(targets) == 1 else named_targets(targets, 3)
+            return f"{head}: {what}: {sentence}"
+        return ""
+
     def keep_latched(self, file: RolloutFile) -> None:
         """Reconcile the notices with a new version of the file.
 
@@ -163,9 +171,7 @@ class Notices:
             at, sentence, style = self._told
             if abs(now - at) <= TOLD_FOR_S:
                 told = [((" ", ""), (sentence, style))]
-        for targets, (head, sentence) in list(self._failed.items())[-1:]:
-            what = target_text(*targets[0]) if len(targets) == 1 else named_targets(targets, 3)
-            said = f"{head}: {what}: {sentence}"
-            told.insert(0, ((" ! ", "$error bold"), (said, "$error bold")))
+        if self.failed:
+            told.insert(0, ((" ! ", "$error bold"), (self.failed, "$error bold")))
         found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]

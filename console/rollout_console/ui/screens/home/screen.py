@@ -211,11 +211,12 @@ class HomeScreen(Opened, HomeActions):
     def _file_trouble(self, event: FileTrouble) -> None:
         # Omit the folder, so that the line and column of the error are not truncated.
         sentence = event.sentence.replace(f"{self._switch.path.parent}{os.sep}", "", 1)
-        self._session.file_trouble = sentence
+        self._session.file_trouble, self._session.is_missing = sentence, event.is_missing
         kept = self._session.file_advice
         self._notices.trouble("file", visible(sentence) + kept)
         self._show_notices()
         self._show_status()
+        self._each_second()  # the screens over home have it in their alarm line
 
     @on(HistoryChanged)
     def _history_changed(self) -> None:
@@ -349,9 +350,7 @@ class HomeScreen(Opened, HomeActions):
 
     def alarm_elsewhere(self) -> tuple[Sequence[tuple[str, str]], bool]:
         """Return the alarm line for another screen, and whether it is of an alarm."""
-        current = self._alarms.current
-        is_bad = current is not None and current.level == "alarm"
-        return self._alarms.pieces(self.app.size.width, at_home=False), is_bad
+        return self._alarms.pieces_elsewhere(self.app.size.width, self._notices.failed)
 
     @property
     def _is_reading(self) -> bool:
@@ -432,6 +431,7 @@ class HomeScreen(Opened, HomeActions):
         """Show what became of a rollback that failed; empty texts: it is made by now."""
         self._notices.rollback_failed(targets, head, visible(sentence))
         self._show_notices()
+        self.show_alarm_elsewhere()
 
     def change_made(self, done: Done) -> None:
         """Notify the subscribers of the session, this screen among them."""

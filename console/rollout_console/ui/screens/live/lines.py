@@ -171,7 +171,13 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
     errors = len(view.errors)
     source = view.frame.source if view.frame is not None else ""
     if view.listed == "errors":
-        words = f"top errors of the last {shown}" if errors else f"no errors in the last {shown}"
+        route = view.subject.route
+        of = "" if route is None else f" of {visible(route)}"
+        words = (
+            f"top errors{of} of the last {shown}"
+            if errors
+            else f"no errors{of} in the last {shown}"
+        )
         words = f"no single errors: {source}" if source else words
         after = f"alerts ({len(view.alerts)})"
         if view.list_after() == "routing":

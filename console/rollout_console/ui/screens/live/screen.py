@@ -15,7 +15,7 @@ from rollout_console.guard.alerts import Alert
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
-from rollout_console.ui.screens.base import BesideScreen
+from rollout_console.ui.screens.base import BesideScreen, Pieces
 from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.live.charts import (
     AXIS_ROWS,
@@ -50,7 +50,8 @@ ROW_GRACE_S = 0.5
 """Seconds in which nobody can have seen that another row is selected, as the one before is gone."""
 _CHANGES = 200
 _LINES_AROUND = 6
-"""Lines for status, figures, event, the list's title, notice and keys."""
+"""Lines for status, figures, event, the list's title, notice and keys; the alarm takes one of the
+list's."""
 
 
 class LiveScreen(BesideScreen):
@@ -97,12 +98,14 @@ class LiveScreen(BesideScreen):
         self._at_once = 1
         self._chart_size = (80, 12)
         self._sight = Sight(self)
+        self._alarm_now: tuple[Pieces, bool] = (), False
 
     # -- layout ----------------------------------------------------------------------------------
 
     def compose(self) -> ComposeResult:
         """Lay the screen out from the top down."""
         yield TextLine(id="live-status")
+        yield self.alarm_line()
         yield TextLine(id="live-figures")
         with Horizontal(id="live-charts"):
             yield CellView(id="live-left")
@@ -316,11 +319,18 @@ class LiveScreen(BesideScreen):
         if self.may(f"live.{name}"):
             self._roll_back(*self._subject_of(name))
 
+    def show_alarm(self, pieces: Pieces, is_bad: bool) -> None:
+        """Show the gravest alert of all routes; while paused it stays as it is."""
+        if self._view.paused_at is None:
+            super().show_alarm(pieces, is_bad)
+        self._alarm_now = pieces, is_bad
+
     def action_pause(self) -> None:
         """Freeze the screen, or resume the updates."""
         self._view.pause(time())
         if self._view.paused_at is None:
             self._look()
+            self.show_alarm(*self._alarm_now)
         self.draw_lines()
 
     def action_chart(self) -> None:
