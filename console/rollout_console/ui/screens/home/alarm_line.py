@@ -7,7 +7,7 @@ from rich.cells import cell_len
 
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
-from rollout_console.ui.text import first_clauses
+from rollout_console.ui.text import first_clauses, fit
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
@@ -15,6 +15,7 @@ Pieces = list[tuple[str, str]]
 
 _FILE = ("file",)
 """The key of the alert that has a notice of its own on home, which nothing hides or displaces."""
+_FAILED = ("failed",)
 _FIRST_LOOK_S = 3.0
 
 
@@ -89,7 +90,7 @@ class AlarmLine:
         found = [*self._of_file, *filter(None, [self.current])]
         count = len(self._of_file) + len(self._open)
         if failed:
-            found.insert(0, Alert(("failed",), "alarm", failed))
+            found.insert(0, Alert(_FAILED, "alarm", failed))
         if not found:
             return [], False
         first = found[0]
@@ -102,6 +103,10 @@ class AlarmLine:
         style = "$error bold" if bad else "$warning"
         sentence = visible(redacted(alert.fact or alert.sentence))
         # What is wrong comes first: a narrow line has no room for the rest.
+        if alert.key in (_FILE, _FAILED):  # what it is comes after where it is
+            tail = [(f"  {key}", "$accent bold"), (f" {does} ", "$foreground 70%")]
+            room = width - 3 - sum(cell_len(text) for text, _ in tail)
+            return [(" ▲ ", style), (fit(sentence, room).rstrip(), style), *tail]
         tails: list[Pieces] = [
             [(since, ""), (f"  {key}", "$accent bold"), (f" {does} ", "$foreground 70%")],
             [(f"  {key}", "$accent bold"), (f" {does} ", "$foreground 70%")],
