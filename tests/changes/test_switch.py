@@ -8,7 +8,9 @@ import pytest
 
 from rollout_console.changes.errors import Conflict, NotReadable
 from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.share_group import share_group
 from rollout_console.changes.switch import Switch
+from rollout_console.common.durations import spoken_change
 from rollout_console.common.errors import Held, NothingToDo, NotRecorded, ReadOnly
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
@@ -320,3 +322,39 @@ def test_a_rollback_on_a_deleted_file_begins_a_history(file: Path) -> None:
     done = switch.apply(switch.planner.plan_rollback("chat", "acme"))
     assert not done.warnings
     assert switch.recent(9)[0][0].action == "rollback"
+
+
+def test_what_a_resume_leaves_rolled_back_is_named(switch: Switch) -> None:
+    switch.apply(switch.planner.plan_rollback("chat", None, "5xx"))
+    assert switch.planner.plan_resume("chat", None).effect == (
+        "route chat resumed at the percents of its orgs in rollout.toml"
+        " (still rolled back: chat / initech)"
+    )
+    switch.apply(switch.planner.plan_resume("chat", None))
+    assert "still" not in switch.planner.plan_resume("chat", "initech").effect
+
+
+def test_the_org_of_requests_without_one_is_an_org(switch: Switch, file: Path) -> None:
+    text = file.read_text().replace("[routes.chat.orgs]", '[routes.chat.orgs]\n"" = 10\n#', 1)
+    file.write_text(text)
+    switch.open()
+    plan = switch.planner.plan_set("chat", "", 200)
+    assert plan.effect == 'chat / "" 10% to 2% in rollout.toml'
+    switch.apply(plan)
+    assert org(switch, "")[0] == 200
+    switch.apply(switch.planner.plan_rollback("chat", "", "5xx"))
+    assert org(switch, "") == (200, True)
+    now = parse(file.read_bytes())
+    assert not now.routes["chat"].rolled_back
+    newest = switch.history.rows(file)[0]
+    assert spoken_change(newest.action, newest.route, newest.org) == ("rollback", 'chat / ""')
+    switch.apply(switch.planner.plan_resume("chat", ""))
+    now = parse(file.read_bytes())
+    group = share_group(now, [("chat", None)], lambda route, name: 100)
+    assert ("", "2", "1") in [(one.org, one.before, one.after) for one in group.parts]
+
+
+def test_no_line_is_made_for_the_empty_org(switch: Switch) -> None:
+    """An unset variable of a shell would give traffic to requests of no org."""
+    with pytest.raises(UnknownOrg, match="has no org ''; see show"):
+        switch.planner.plan_set("chat", "", 200)

@@ -8,7 +8,7 @@ import pytest
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.spread import Registered, Spread
-from rollout_console.guard.alerts import Alerts, alerts_now
+from rollout_console.guard.alerts import Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof, on_servers, proof_of
@@ -71,10 +71,15 @@ def test_one_trouble_of_many_servers_is_one_sentence() -> None:
 def test_a_state_is_over_at_once_and_a_flapping_signal_is_not(file: Path) -> None:
     now_is = [Spread("r7", mirrors=tuple(at(7, trouble="the disk is full")))]
     monitor, alerts = Monitor(file, parse(file.read_bytes()), servers=lambda: now_is[0]), Alerts()
-    alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, "broken", NOW), NOW)
+    models = {"chat": ModelTrouble("the model is gone", holds=True)}
+    found = alerts_now(monitor, BalanceWatch(pending=True), models, "broken", NOW)
+    began, _ = alerts.look(found, NOW)
+    assert len(began) == 3
     now_is[0] = Spread("r7", mirrors=tuple(at(7)))
-    alerts.look(alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW + 1), NOW + 1)
-    assert [one.key for one in alerts.open] == [("file",)]
+    found = alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW + 1)
+    _, ended = alerts.look(found, NOW + 1)
+    assert ("file",) in [one.key for one in ended]
+    assert [one.key for one in alerts.open] == [("model", "chat")]
 
 
 @pytest.mark.parametrize("known", [True, False])

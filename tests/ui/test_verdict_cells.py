@@ -68,7 +68,8 @@ def test_the_header_says_over_which_time_the_numbers_are(
     for window in ("5 m", "60 s to 10 m"):
         ((line, _),) = cells.header("file", window)
         assert len(line) == width
-        assert line.endswith((f" over {window}", f" numbers of {window}")) or (
+        said = tuple(f" {one} {window}" for one in ("over", "numbers", "numbers of"))
+        assert line.endswith(said) or (
             line.rstrip().endswith("  verdict") and len(window) > cells.verdict - 6
         )
     ((line, _),) = cells.header("file", "5 m")
@@ -88,7 +89,7 @@ def test_no_number_is_cut_off_in_a_narrow_terminal() -> None:
     ("verdict", "sick", "words"),
     [
         (Verdict("ok", "", ""), 0, "ok; ↩2 rolled back"),
-        (Verdict("hold", "105 of 133 ok", "data", brief="105/133"), 0, "↩2 rolled back"),
+        (Verdict("hold", "105 of 133 ok", "data", brief="105/133"), 0, "hold: 105 of 133 ok"),
         (Verdict("ok", "", ""), 1, "1 org sick"),
         (DEAD, 0, "ROLL BACK: 5xx"),
     ],
@@ -99,3 +100,4 @@ def test_a_folded_route_hides_no_rolled_back_org(verdict: Verdict, sick: int, wo
     row = Row("chat", None, lines=5, folded=5)
     pieces = cells.route(row, health, [None] * cells.points, "", sick, False, latched=2)
     assert pieces[-1][0].strip() == words
+    assert pieces[1][0].strip() == "↩2", "in place of a percent, which a route has none of"

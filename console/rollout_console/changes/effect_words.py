@@ -97,7 +97,12 @@ def still_latched(change: Change, after: RolloutFile) -> str:
     if change.org is not None and after.is_latched(change.route):
         return f" (still rolled back by route {change.route})"
     known = change.org is None and change.route in (None, *after.routes)
-    inside = list(_latches_inside(after, change.route)) if known else []
+    return latched_inside(after, change.route) if known else ""
+
+
+def latched_inside(file: RolloutFile, route: str | None) -> str:
+    """Name what is rolled back by itself within a route, or the file, that is resumed."""
+    inside = list(_latches_inside(file, route))
     return f" (still rolled back: {first_of(inside, _MOST_INSIDE)})" if inside else ""
 
 
@@ -113,4 +118,4 @@ def spoken_target(route: str | None, org: str | None) -> str:
     """Return a target in words: ``route chat`` is told from an org of it."""
     if route is None:
         return "everything"
-    return f"route {route}" if org is None else f"{route} / {org}"
+    return f"route {route}" if org is None else target_text(route, org)

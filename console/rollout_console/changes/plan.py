@@ -16,7 +16,7 @@ from rollout_console.changes.traffic_diff import (
     is_wide,
     moves,
 )
-from rollout_console.common.durations import target_text
+from rollout_console.common.durations import NO_ORG, target_text
 from rollout_gate.file.revision import SHORT
 
 ALL_ORGS = "*"
@@ -48,7 +48,7 @@ def named_share(table: Table, name: str) -> str:
     """Return the name of a share: ``acme``, ``flag beta``, ``(default)``."""
     if table:
         return f"{KINDS[table]} {name}"
-    return DEFAULT_SHARE if name == ALL_ORGS else name
+    return DEFAULT_SHARE if name == ALL_ORGS else name or NO_ORG
 
 
 class Part(msgspec.Struct, frozen=True):

@@ -17,6 +17,7 @@ from rollout_console.changes.edits import (
 from rollout_console.changes.effect_words import (
     STATES,
     alike,
+    latched_inside,
     left_out_by_reason,
     left_out_suffix,
     left_out_words,
@@ -47,6 +48,7 @@ from rollout_console.changes.share_group import (
 )
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.changes.undo_planner import UndoPlanner
+from rollout_console.common.durations import NO_ORG
 from rollout_console.common.errors import NothingToDo
 from rollout_console.common.listing import first_of
 from rollout_console.history.actor import Actor
@@ -79,13 +81,13 @@ class Planner:
             edit = SetDefaultPercent(route, points)
             name = DEFAULT_SHARE
         else:
-            if not org:
+            if not org and org not in found.orgs:
                 raise UnknownOrg(route, org, list(found.orgs))
             if org not in found.orgs:
                 _checked_name(org)
             before = found.org_points(org)
             edit = SetPercent(route, org, points)
-            name = org
+            name = org or NO_ORG
         effect = (
             f"{route} / {name} {percent_text(before)}% to {percent_text(points)}% in {self._name}"
         )
@@ -370,6 +372,8 @@ class Planner:
             effect = f"{target} resumed at {at} in {self._name}"
             if route is not None and (held_by := outer_latch(file, route, org)):
                 effect += f" (still rolled back by {held_by})"
+            if org is None:
+                effect += latched_inside(file, route)
         return self._plan(
             "rollback" if latch else "resume",
             route,

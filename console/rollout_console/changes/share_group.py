@@ -79,7 +79,7 @@ def share_group(
         for org in _orgs_of(found, named):
             if (route, org) in chosen or (route, org) in left_out:
                 continue
-            if not org:
+            if not org and org not in found.orgs:
                 raise UnknownOrg(route, org, list(found.orgs))
             points = points_of(found, org), to(found, org)
             reason, missed = _why_not(file, found, org, points, new, held or {})

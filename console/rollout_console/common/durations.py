@@ -22,9 +22,15 @@ _PART = re.compile(r"\s*([0-9]{1,7}(?:\.[0-9]{1,3})?)\s*([a-z]+)", re.ASCII | re
 _MOST_TEXT = 40
 
 
+NO_ORG = '""'
+"""How the org of requests that are of none is shown: as in the file, and not as nothing."""
+
+
 def target_text(route: str | None, org: str | None) -> str:
     """Return the target of a change: ``chat / acme``, ``chat``, or ``everything``."""
-    return " / ".join(part for part in (route, org) if part) or "everything"
+    if route is None:
+        return "everything"
+    return route if org is None else f"{route} / {org or NO_ORG}"
 
 
 def spoken_change(action: str, route: str | None, org: str | None) -> tuple[str, str]:

@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.changes.spread import Spread
+from rollout_console.common.durations import target_text
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.evidence.culprits import Culprit
 from rollout_console.guard.evidence.verdict import Verdict
@@ -130,7 +131,7 @@ def alerts_now(
     """
     found = []
     if file_trouble:
-        found.append(Alert(("file",), "alarm", file_trouble))
+        found.append(Alert(("file",), "alarm", file_trouble, is_state=True))
     found += _of_servers(monitor.spread)
     found += _of_routes(monitor, now)
     found += _of_routing(monitor, now)
@@ -194,7 +195,7 @@ def _decided_by(one: MisroutedRequests, revisions: set[str]) -> bool:
 
 def _of_verdict(route: str, org: str | None, verdict: Verdict) -> Alert:
     key = ("verdict", route, verdict.signal, *((org,) if org is not None else ()))
-    where = route if org is None else f"{route} / {org}"
+    where = target_text(route, org)
     sentence, fact = f"{where}: {verdict.advised}", f"{where}: {verdict.fact}"
     return Alert(key, "alarm", sentence, route, verdict.signal, org=org, fact=fact)
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from rollout_console.changes.traffic_diff import Subject
+from rollout_console.common.durations import target_text
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_gate.file.model import Route
@@ -62,6 +63,6 @@ def sick_words(sick: Sick) -> str:
 
 def sick_list(route: str, sick: Sick) -> list[str]:
     """Return the verdict of each condemned org in words, at most _MOST_NAMED, then their number."""
-    words = [f"{route} / {visible(org)} {one.words}" for org, one in sick.items()]
+    words = [f"{visible(target_text(route, org))} {one.words}" for org, one in sick.items()]
     more = len(words) - _MOST_NAMED
     return words if more <= 0 else [*words[:_MOST_NAMED], f"and {more} more orgs of {route}"]

@@ -9,7 +9,7 @@ import msgspec
 
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.switch import Done, Switch
-from rollout_console.common.durations import going_on
+from rollout_console.common.durations import going_on, target_text
 from rollout_console.common.errors import OperationError
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now, has_share
 from rollout_console.guard.balance import BalanceWatch
@@ -282,7 +282,7 @@ class GuardLoop:
             self._take_over(one.done, now)
             before, after = percent_text(one.before), percent_text(one.after)
             yield Event(
-                "raise", f"raised {one.route} / {one.org} from {before}% to {after}%",
+                "raise", f"raised {target_text(one.route, one.org)} from {before}% to {after}%",
                 one.route, one.org, command=self._command("rollback", one.route, one.org),
                 revision=one.done.snapshot.revision,
             )  # fmt: skip

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import msgspec
 
-from rollout_console.common.durations import set_back
+from rollout_console.common.durations import set_back, target_text
 from rollout_console.common.listing import counted, first_of
 from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.guard.writers import GRACE_S, SHOWN_DIGITS
@@ -249,7 +249,8 @@ class Misrouted:
         some = counted(found.count, "request")
         ago = max(0, round(now - found.last_at))
         why = self._why(found)
-        return f"{route} / {org} sent {some} to {went_to} {wrong}, the last {ago} s ago: {why}"
+        sent = f"{target_text(route, org)} sent {some} to {went_to}"
+        return f"{sent} {wrong}, the last {ago} s ago: {why}"
 
     def _why(self, found: _Found) -> str:
         """Return who does so and why, as far as their lines say it."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from itertools import islice
 
 from rollout_console.changes.switch import Switch
-from rollout_console.common.durations import going_on
+from rollout_console.common.durations import going_on, target_text
 from rollout_console.common.listing import first_of
 from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, alerts_now
 from rollout_console.guard.balance import BalanceWatch
@@ -237,7 +237,7 @@ def _is_verdict(alert: Alert) -> bool:
 
 
 def _of_verdict(route: str, org: str | None, verdict: Verdict) -> StateChange:
-    where = route if org is None else f"{route} / {org}"
+    where = target_text(route, org)
     text = f"{where}: {verdict.advised}"
     return StateChange("verdict", text, route, org, verdict.signal, verdict.kind)
 

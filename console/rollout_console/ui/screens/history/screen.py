@@ -224,7 +224,10 @@ class HistoryScreen(ChangingScreen):
             return f" filter: {visible(self._view.text)}   esc clears it"
         if self._view.complete and not self._view.rows:
             return " no change of this file is recorded yet"
-        return " ● the file is as it was after this change"
+        selected = self._table.selected
+        if selected is not None and selected.revision == self._session.monitor.file.revision:
+            return " ● the file is as it was after this change"
+        return " ● marks the change after which the file is as it is now"
 
     def _draw_change(self) -> None:
         change = self._table.selected
@@ -259,7 +262,7 @@ class HistoryScreen(ChangingScreen):
     def _row_changed(self) -> None:
         self.query_one("#change", VerticalScroll).scroll_home(animate=False)
         self._draw_change()
-        self.query_one(KeyBar).update_keys()
+        self.draw_lines()
 
     # -- what can be done now --------------------------------------------------------------------
 

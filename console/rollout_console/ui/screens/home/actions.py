@@ -335,19 +335,19 @@ class HomeActions(Screen[None]):
         if not self._may("ramp.back") or row is None or row.org is None:
             return
         why = self._out.get(row.route, {}).get(row.org, "")
-        effect = f"{row.route} / {row.org}: the guard may raise it again, step by step"
+        effect = f"{target_text(row.route, row.org)}: the guard may raise it again, step by step"
         question = Question("Put back into the ramp", effect, notes=(f"it is out: {why}",))
         if await self.app.push_screen_wait(ConfirmDialog(question)) is None:
             return
         try:
             await self._flow.keep(
-                f"putting {row.route} / {row.org} back into its ramp",
+                f"putting {target_text(row.route, row.org)} back into its ramp",
                 partial(put_back, self._switch, row.route, row.org),
             )
         except (OperationError, RolloutError) as error:
             self.change_refused(str(error))
         else:
-            self.tell(f"{row.route} / {row.org} is back in its ramp")
+            self.tell(f"{target_text(row.route, row.org)} is back in its ramp")
 
     def action_undo(self) -> None:
         """Undo the last change."""

@@ -31,7 +31,9 @@ _AS_VERDICT = ("drain", "quiet", "not in force")
 """Proofs that say more than that it is rolled back."""
 _WITH_ROUTE = ("ROLL BACK with its route", "with its route", "ROLL BACK")
 """The verdict of an org that is its route's, the longest that there is room for."""
-_OVER = (("  verdict", "numbers of"), ("  verdict", "over"), (" ", "over"))
+_OVER = (
+    ("  verdict", "numbers of"), ("  verdict", "numbers"), ("  verdict", "over"), (" ", "over"),
+)  # fmt: skip
 """The header of the verdict column, and what the time of the numbers follows; the longest first."""
 _COUNTED = 10
 """The least width of the names with the count of what is folded."""
@@ -83,12 +85,13 @@ class RowCells:
     ) -> Sequence[tuple[str, str]]:
         """Return a route's own line; ``sick`` is how many of its orgs ask for a rollback.
 
-        ``latched`` is how many rolled back ones are folded: a route that is well would hide them.
+        ``latched`` is how many rolled back ones are folded: they are in place of a percent, and of
+        a route whose verdict has room beside it in words.
         """
         fold = _FOLDED if row.folded else _UNFOLDED if row.lines else " "
         hidden = f" ({row.lines})" if row.folded and self.org >= _COUNTED else ""
         name = fit(visible(row.route), self.org - 1 - len(hidden)).rstrip() + hidden
-        latch = right("↩" if row.latched_by else "", 6)
+        latch = right("↩" if row.latched_by else f"↩{latched:,}" if latched else "", 6)
         mark, style = (_MARKED, "table--mark") if marked else (" ", "table--route")
         cells = [(f"{mark}{fold}" + fit(name, self.org - 1), style), (latch, "table--dim")]
         cells += self._numbers(row, health, errors)
@@ -96,9 +99,8 @@ class RowCells:
         if sick and health.verdict.kind != "rollback" and not row.latched_by:
             text, style = f"{sick} {'org' if sick == 1 else 'orgs'} sick", "table--bad"
         elif latched and health.verdict.kind != "rollback" and not row.latched_by:
-            back = f"↩{latched:,} rolled back"
-            whole = f"{text}; {back}"
-            text = whole if cell_len(visible(whole)) <= self.verdict else back
+            whole = f"{text}; ↩{latched:,} rolled back"
+            text = whole if cell_len(visible(whole)) <= self.verdict else text
         return [*cells, self._last(text, style)]
 
     def org_row(

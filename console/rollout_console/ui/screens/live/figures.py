@@ -6,6 +6,7 @@ from math import lcm
 
 import msgspec
 
+from rollout_console.common.durations import target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.traffic import STALE_S
 from rollout_console.health.log.record import StatusClass
@@ -41,7 +42,7 @@ class Subject(msgspec.Struct, frozen=True):
         """The subject in words."""
         if self.route is None:
             return "all routes"
-        return f"{self.route} / {self.org or 'all orgs'}"
+        return target_text(self.route, "all orgs" if self.org is None else self.org)
 
 
 class Grid(msgspec.Struct, frozen=True):
