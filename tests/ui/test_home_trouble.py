@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.guard.alerts import Alert
+from rollout_console.guard.alerts import Alert, Alerts
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.widgets.line import TextLine
@@ -224,6 +224,27 @@ def test_an_alarm_keeps_its_first_clauses_in_a_narrow_line(file: Path) -> None:
     assert line_of(alarms).startswith(" ▲ claude: TokenLab refuses the key: 401/403 on 84% · since")
     assert len(line_of(alarms)) <= 80
     assert said in line_of(alarms, 200)
+
+
+def test_an_alert_that_is_not_so_any_more_is_told_as_one_of_before(file: Path) -> None:
+    rollout, alerts, line = parse(file.read_bytes()), Alerts(), AlarmLine(0.0)
+    storm = Alert(
+        ("verdict", "chat", "gateway"), "alarm", "chat: ROLL BACK: 5xx 40%", "chat", "gateway",
+        fact="chat: 5xx 40% in 55 s",
+    )  # fmt: skip
+    late = Alert(("verdict", "claude", "auth"), "alarm", "claude: 401 on 84%", "claude", "auth")
+
+    def said(now: float, *found: Alert) -> str:
+        alerts.look(found, now)
+        line.look(alerts.open, rollout, now, False)
+        return line_of(line)
+
+    assert said(100.0, storm).startswith(" ▲ chat: 5xx 40% in 55 s · since")
+    assert said(102.0).startswith(" ▲ chat: 5xx 40% in 55 s · since"), "one look may miss it"
+    assert said(112.0).startswith(" △ last seen 12 s ago: chat: 5xx 40% in 55 s")
+    assert said(113.0, late).startswith(" ▲ claude: 401 on 84%"), "what is so now comes first"
+    assert said(114.0, late, storm).startswith(" ▲ chat: 5xx 40% in 55 s"), "it is the older"
+    assert said(200.0) == "", "and it is over after a minute"
 
 
 def test_each_reverted_rollback_is_told_though_the_one_before_was_dismissed() -> None:

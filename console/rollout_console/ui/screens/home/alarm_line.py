@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from rich.cells import cell_len
 
 from rollout_console.common.safe_text import visible
-from rollout_console.guard.alerts import Alert
+from rollout_console.guard.alerts import Alert, as_of
 from rollout_console.ui.text import first_clauses, fit
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
@@ -42,9 +42,10 @@ class AlarmLine:
         """
         if is_reading:
             self._watched_since = now
+        told = [as_of(one, now) for one in alerts]
         self._open = [
             one
-            for one in alerts
+            for one in sorted(told, key=lambda one: one.level)  # an alarm before a warning
             if not one.acknowledged_by
             and one.key != _FILE
             and not (one.signal and file.is_latched(one.route, one.org))

@@ -6,7 +6,7 @@ from typing import Literal
 from msgspec.structs import replace
 
 from rollout_console.charts.line_chart import nice_top
-from rollout_console.guard.alerts import Alert, Alerts
+from rollout_console.guard.alerts import Alert, Alerts, as_of
 from rollout_console.guard.monitor import Monitor
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.history.rows import Change
@@ -87,7 +87,8 @@ class LiveView:
 
     def look_at_alerts(self, now: float) -> None:
         """Update the open alerts, and the evidence against the routing."""
-        self.alerts = self._alerts.open
+        told = [as_of(one, now) for one in self._alerts.open]
+        self.alerts = sorted(told, key=lambda one: one.level)  # an alarm before a warning
         self.routing = routing_rows(self._monitor.routing(now))
 
     def place_events(self) -> None:
