@@ -47,7 +47,7 @@ class Row(msgspec.Struct, frozen=True):
         """The org, alias or flag, as the table shows it."""
         if self.table:
             return named_share(self.table, str(self.org))
-        return named_share("", self.org or "")
+        return "" if self.org is None else named_share("", self.org)
 
     @property
     def share(self) -> Share | None:
