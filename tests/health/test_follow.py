@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from rollout_console.health.log.follower import LogFollower
 from rollout_console.health.log.lines import MAX_LINE, decoded
+from rollout_console.health.log.multi_file import open_log
 from rollout_console.health.windows.windows import Windows
 from tests.support.examples import folder_of_example
 
@@ -127,3 +128,14 @@ def test_no_cut_loses_a_line(
     for _ in range(len(data) // most + 2):
         found += [record.org for record in follower.poll(max_bytes=most)]
     assert found == [f"org-{i}" for i in range(12)]
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "*.jsonl"])
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path, name: str) -> None:
+    log = open_log(tmp_path / "logs" / name, start="tail", tail_bytes=1 << 20)
+    assert log.poll() == []
+    assert log.missing
+    assert log.trouble.endswith(f"there is no folder {tmp_path / 'logs'}, so no line is kept")
+    (tmp_path / "logs").mkdir()
+    log.poll()
+    assert log.trouble.endswith("it begins with the first request through the gate")

@@ -4,10 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from textual.widgets import Static
 
 from rollout_console.guard.alerts import ModelTrouble
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
+from rollout_gate.file.revision import revision_of
 from tests.support.waiting import until_ready, until_shown
 from tests.ui.test_home import Running, app_of, confirm, notices, running, share
 from tests.ui.test_marked_shares import AT_ZERO, prepared, settled
@@ -36,6 +38,32 @@ async def test_a_raise_is_judged_again_when_it_is_confirmed(file: Path, is_sever
         await pilot.press("plus")
         await opened(pilot)
         assert pilot.app.screen.query("#reason"), "it is held, and a reason overrides it"
+
+
+async def test_a_confirm_says_that_its_file_is_another_by_now(file: Path) -> None:
+    """A raise on it is refused; a rollback goes on top of it."""
+    said = "rollout.toml was changed meanwhile: this is refused; cancel, and ask again"
+    app = app_of(file)
+
+    def shown() -> str:
+        return str(app.screen.query_one("#warning", Static).render())
+
+    async with running(app, size=(80, 24)) as pilot:
+        for key in ("plus", "r"):
+            await pilot.press("home", "j", key)
+            await opened(pilot)
+            assert said not in shown()
+            file.write_bytes(file.read_bytes() + b"# somebody else\n")
+            if key == "plus":
+                await until_shown(pilot, lambda: said in shown())
+                await pilot.press("escape")
+                continue
+            revision = revision_of(file.read_bytes())
+            await until_shown(pilot, lambda: app.session.monitor.file.revision == revision)  # noqa: B023
+            await pilot.pause(1.2)  # it is renewed each second
+            assert said not in shown()
+            await pilot.press("y")
+            await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
 
 
 async def test_an_own_rollback_is_not_recent_for_ever(

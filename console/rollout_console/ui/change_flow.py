@@ -34,6 +34,9 @@ _JUDGED_AT_ONCE = 50
 class Judge(Protocol):
     """What the guard says of a plan."""
 
+    def stale(self, plan: Plan) -> str:
+        """Return why a plan will be refused: its file is another by now; or an empty text."""
+
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's reason against this raise, or an empty text."""
 
@@ -348,9 +351,13 @@ class ChangeFlow:
 
         return await asyncio.to_thread(added_by, plan, self._switch.path, state_folder())
 
-    def _facts_now(self, plan: Plan) -> tuple[str, tuple[str, ...]]:
-        """Return the warning and the figures that a rollback is decided by."""
-        return self._judge.warning_of(plan), self._judge.figures_of(plan)
+    def _facts_now(self, plan: Plan, *, is_fresh: bool) -> tuple[str, tuple[str, ...]]:
+        """Return the warning and the figures that a change is decided by.
+
+        A plan ``is_fresh`` where it was just made, or will be made anew before it is applied.
+        """
+        stale = "" if is_fresh else self._judge.stale(plan)
+        return stale or self._judge.warning_of(plan), self._judge.figures_of(plan)
 
     async def _make(
         self,
@@ -379,9 +386,9 @@ class ChangeFlow:
                 cuts, adds = await asyncio.gather(
                     asyncio.to_thread(cut_by, plan, self._switch.path), self._added(plan)
                 )
-                warning, figures = self._facts_now(plan)
+                warning, figures = self._facts_now(plan, is_fresh=True)
                 asked = question(plan, against, warning, cuts or adds, figures, wider)
-                facts = partial(self._facts_now, plan)
+                facts = partial(self._facts_now, plan, is_fresh=is_next)
                 answer = await self._app.push_screen_wait(ConfirmDialog(asked, facts))
             if answer is None:
                 # Enter alone cancels: an operator who took it for a yes must see that.

@@ -106,6 +106,12 @@ class Session:
         """Return the first reason against the raise of one share, empty without one."""
         return held_move(self.monitor, self.models, move, self.balance, now)
 
+    def stale(self, plan: Plan) -> str:
+        """Return why a plan that is no rollback will be refused: its file is another by now."""
+        if plan.direction == "down" or self.monitor.file.revision == plan.prepared.before.revision:
+            return ""
+        return f"{self.switch.name} was changed meanwhile: this is refused; cancel, and ask again"
+
     def warning_of(self, plan: Plan) -> str:
         """Return how the side that a rollback leads to is failing; it is not held for that."""
         if plan.direction != "down":

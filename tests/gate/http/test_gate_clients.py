@@ -573,7 +573,7 @@ def test_a_side_that_drips_or_sends_garbage_reaches_the_sdk_as_it_is(
     assert world.lines()[1]["error"] == "protocol"
 
 
-@pytest.mark.parametrize("org", ["", "é", "e\u0301", "漢字", "😀", "o" * 10_000, 'a"b\\', "\u202e"])
+@pytest.mark.parametrize("org", ["", "é", "e\u0301", "漢字", "😀", "o" * 256, 'a"b\\', "\u202e"])
 def test_orgs_of_any_text(world: World, org: str) -> None:
     made = client(world.gate, "openai_responses", **world.options(inner=Seen()))
     with made as http, subject(org=org):

@@ -117,7 +117,7 @@ class LogFollower:
                     self.begins_at, self._cut = more[0].at, False
         except FileNotFoundError:
             self.missing = True
-            self.trouble = f"no access log yet at {self.path}: {NOT_YET}"
+            self.trouble = no_log_yet(self.path)
         except OSError as error:
             # Records read so far are returned; the next poll resumes the files that are open.
             self.unreadable = True
@@ -337,6 +337,13 @@ class LogFollower:
     def _open(self) -> list[FileSource | PackedSource]:
         live = [self._live] if self._live is not None else []
         return [*self._first, *(source for source, _ in self._lingering), *live]
+
+
+def no_log_yet(path: Path) -> str:
+    """Return the sentence of a log, or a pattern of logs, that is not there."""
+    if not path.parent.is_dir():
+        return f"no access log at {path}: there is no folder {path.parent}, so no line is kept"
+    return f"no access log yet at {path}: {NOT_YET}"
 
 
 def any_begins(heads: Iterable[bytes], data: bytes) -> bool:

@@ -14,10 +14,10 @@ from typing import Literal, Protocol
 from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.follower import (
     LINGER_S,
-    NOT_YET,
     TRYING,
     LogFollower,
     any_begins,
+    no_log_yet,
 )
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
@@ -137,7 +137,7 @@ class LogSet:
         self.trouble = f"{closed}{TRYING}" if closed else ""
         self.missing, self.unreadable = not (files or closed), bool(closed)
         if self.missing:
-            self.trouble = f"no access log yet at {self._pattern}: {NOT_YET}"
+            self.trouble = no_log_yet(self._pattern)
         elif len(files) > MOST_FILES:
             files.sort(key=lambda one: one.modified)
             self.trouble = self.trouble or (

@@ -40,7 +40,7 @@ class Question(msgspec.Struct, frozen=True):
     nothing. ``rolls_back`` makes it look like a rollback, with colours or without. ``listed`` is
     what a change of several does, a line each, above the diff. ``wider`` names what ctrl+r asks for
     instead, where the guard holds a part of what was asked for. ``figures`` are the lines of now
-    that a rollback is decided by.
+    that a rollback is decided by. ``keeps`` is what is done without a confirmation.
     """
 
     title: str
@@ -55,6 +55,7 @@ class Question(msgspec.Struct, frozen=True):
     rolls_back: bool = False
     listed: tuple[str, ...] = ()
     wider: str = ""
+    keeps: str = "Cancel"
     figures: tuple[str, ...] = ()
 
 
@@ -166,15 +167,15 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
                 yield Input(placeholder=f"type {visible(q.type_name)} to confirm", id="name")
             yield Static("", id="problem", classes="held", markup=False)
             with Horizontal():
-                yield Button("Cancel", id="cancel", compact=True)
+                yield Button(q.keeps, id="cancel", compact=True)
                 what = "roll back" if q.rolls_back else "do it"
                 how = f"type, then enter: {what}" if self._typed else f"y: {what}"
-                yield Static(f"{how}   n, esc: cancel", classes="how")
+                yield Static(f"{how}   n, esc: {q.keeps.lower()}", classes="how")
 
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
         self.on_resize()
-        if self._facts_now is not None and self._question.figures:
+        if self._facts_now is not None:
             self.set_interval(FACTS_EVERY_S, self._renew_facts)
         self.query_one("#cancel", Button).focus()
         if self._typed:

@@ -7,7 +7,7 @@ from itertools import islice
 from time import time
 from typing import ClassVar
 
-from textual import on, work
+from textual import events, on, work
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.containers import Horizontal
@@ -287,6 +287,12 @@ class HomeScreen(Opened, HomeActions):
         self._redraw()
 
     # -- drawing ---------------------------------------------------------------------------------
+
+    @on(events.ScreenResume)
+    def _resumed(self) -> None:
+        """Redraw what was not while another screen was in front, and stands there as of now."""
+        if self.query("#status"):  # it is composed
+            self._tick()
 
     def _tick(self) -> None:
         """Redraw with the figures of now."""

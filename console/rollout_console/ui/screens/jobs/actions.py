@@ -74,6 +74,7 @@ class JobFlows:
                 "the application gets no asset: for it the task has ended as cancelled",
                 "TokenLab cancels what is queued yet, and refuses most others",
             ),
+            keeps="Keep it",
         )
         if not await self._sure(question):
             self._listener.say("nothing was cancelled")

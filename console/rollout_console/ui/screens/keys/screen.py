@@ -124,6 +124,8 @@ class KeysScreen(BesideScreen):
             self.action_reload()
         if self._reading.words(time()) or self._shown_words:
             self.draw_lines()
+        if self.is_current and self._selected is not None:
+            self._draw_key()  # how long ago it was used, before it is revoked
 
     def on_resize(self) -> None:
         """Redraw the table: the columns depend on the width, and the details on the height."""
