@@ -358,3 +358,8 @@ def test_no_line_is_made_for_the_empty_org(switch: Switch) -> None:
     """An unset variable of a shell would give traffic to requests of no org."""
     with pytest.raises(UnknownOrg, match="has no org ''; see show"):
         switch.planner.plan_set("chat", "", 200)
+
+
+def test_the_undo_of_a_share_is_in_percents(switch: Switch) -> None:
+    switch.apply(switch.planner.plan_set("chat", "acme", 1000))
+    assert switch.planner.plan_undo().effect.startswith("undo of set chat / acme: 10% to 25% in")

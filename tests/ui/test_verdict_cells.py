@@ -101,3 +101,16 @@ def test_a_folded_route_hides_no_rolled_back_org(verdict: Verdict, sick: int, wo
     pieces = cells.route(row, health, [None] * cells.points, "", sick, False, latched=2)
     assert pieces[-1][0].strip() == words
     assert pieces[1][0].strip() == "↩2", "in place of a percent, which a route has none of"
+
+
+def test_orgs_that_differ_at_their_ends_look_different() -> None:
+    health = Health(0, 0.0, 0.0, 0.0, 0.0, True, False, False, Verdict("hold", "no data", "data"))
+    names = [f"globex-incorporated-production-{region}" for region in ("eu-west-1", "us-east-1")]
+    for width in (60, 80, 120, 200):
+        cells = RowCells(width, max(map(len, names)))
+        none = [None] * cells.points
+        drawn = [
+            cells.org_row(Row("chat", name, 100), health, none, "", False)[0][0] for name in names
+        ]
+        assert drawn[0] != drawn[1], width
+        assert len({len(text) for text in drawn}) == 1

@@ -85,7 +85,12 @@ def way_back(change: Change) -> str:
         return "back in force"
     if (change.after, change.before) == STATES:
         return "rolled back again"
-    return f"{change.after} to {change.before}"
+    is_share = change.action.startswith("set")
+    after, before = (
+        f"{text}%" if is_share and text.replace(".", "", 1).isdecimal() else text
+        for text in (change.after, change.before)
+    )
+    return f"{after} to {before}"
 
 
 def still_latched(change: Change, after: RolloutFile) -> str:

@@ -14,7 +14,7 @@ from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.monitor import Health
 from rollout_console.ui.screens.home.row_filter import judged
 from rollout_console.ui.screens.home.rows import Order, Row
-from rollout_console.ui.text import first_clauses, fit, right
+from rollout_console.ui.text import first_clauses, fit, fit_middle, right
 from rollout_gate.file.percent import percent_text
 
 Pieces = list[tuple[str, str]]
@@ -173,7 +173,11 @@ class RowCells:
         sign = "↩" if row.latched_by else ""
         mark = _MARKED if marked else " "
         return [
-            (mark + "  " + fit(visible(row.label), self.org - 2), self._name_style(row, marked)),
+            # In the middle: the regions of one customer differ at their ends.
+            (
+                mark + "  " + fit_middle(visible(row.label), self.org - 2),
+                self._name_style(row, marked),
+            ),
             (right(sign + percent_text(row.points), 6), "table--dim" if row.latched_by else ""),
         ]
 
