@@ -144,13 +144,13 @@ class LogFollower:
         self._first.clear()
         self._lingering.clear()
 
-    def knows(self, one: Rotated) -> bool:
-        """Return whether a file is, or was, read here: by inode and head, or as a copy of it."""
+    def knows(self, one: Rotated, head: bytes) -> bool:
+        """Return whether a file is, or was, read here: by inode and ``head``, or as a copy."""
         if self.reads(one):
             return True
         heads = [head for identity, head in self._known if identity == one.identity]
         heads += [source.head for source in self._open()]
-        return bool(heads) and any_begins(heads, one.head())
+        return any_begins(heads, head)
 
     @property
     def place(self) -> Place | None:
@@ -164,18 +164,18 @@ class LogFollower:
         """Return whether a file is open here, under whatever name."""
         return any(one.identity == source.identity for source in self._open())
 
-    def has_begun(self, one: Rotated) -> bool:
-        """Return whether the log begins as another file does, as a copy of it would."""
+    def has_begun(self, head: bytes) -> bool:
+        """Return whether the log begins as a file with this head does, as a copy of it would."""
         live = self._live
-        return live is not None and live.is_whole and any_begins([live.head], one.head())
+        return live is not None and live.is_whole and any_begins([live.head], head)
 
-    def is_behind(self, one: Rotated) -> bool:
+    def is_behind(self, one: Rotated, head: bytes) -> bool:
         """Return whether a file that begins as the log does has gone on further than that.
 
         It is no copy then: writers go on in it. A log that was truncated is not compared.
         """
         live = self._live
-        return live is not None and one.size > live.size_now() and self.has_begun(one)
+        return live is not None and one.size > live.size_now() and self.has_begun(head)
 
     @property
     def known(self) -> list[tuple[Identity, bytes]]:

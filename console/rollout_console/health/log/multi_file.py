@@ -213,17 +213,18 @@ class LogSet:
         }
         new = _without_copies(new)
         for one in new:
-            owner = next((p for p, other in self._followers.items() if other.knows(one)), None)
+            head = one.head()
+            owner = next((p for p, it in self._followers.items() if it.knows(one, head)), None)
             if owner is None:
                 place = self._left_at.pop(one.path, None)
-                if place is not None or not self._was_read(one):
+                if place is not None or not self._was_read(one, head):
                     self._begin(one.path, place, of=len(new))
             elif self._followers[owner].reads(one):
                 if owner not in here:
                     self._followers[one.path] = moved = self._followers.pop(owner)
                     moved.path = one.path
-            elif self._followers[owner].is_behind(one) or (
-                owner not in here and self._followers[owner].has_begun(one)
+            elif self._followers[owner].is_behind(one, head) or (
+                owner not in here and self._followers[owner].has_begun(head)
             ):
                 place = self._followers[owner].place  # writers go on in what was a copy
                 self._leave(owner)
@@ -249,10 +250,9 @@ class LogSet:
         found = [one for one in matching(self._pattern)[0] if one.path not in self._followers]
         return sorted(found, key=lambda one: -one.modified)
 
-    def _was_read(self, one: Rotated) -> bool:
+    def _was_read(self, one: Rotated, head: bytes) -> bool:
         """Whether a file was read under a name that is followed no more."""
-        heads = [head for identity, head in self._read if identity == one.identity]
-        return bool(heads) and any_begins(heads, one.head())
+        return any_begins([begin for it, begin in self._read if it == one.identity], head)
 
     def _leave(self, path: Path) -> None:
         """Follow a file no more, but remember how far it was read: it may come back."""
