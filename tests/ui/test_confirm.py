@@ -9,9 +9,10 @@ from textual.widgets import Input, Static
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
-from tests.support.waiting import until_ready, until_shown
+from tests.support.waiting import resize, until_ready, until_shown
 from tests.ui.test_home import (
     Running,
+    alarm,
     app_of,
     confirm,
     log_lines,
@@ -170,6 +171,27 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
         for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
             assert one.region.height > 0
             assert dialog.region.contains_region(one.region), one
+
+
+@pytest.mark.parametrize("key", ["R", "exclamation_mark", "plus"])
+async def test_the_keys_of_a_confirm_are_in_sight_in_any_terminal(file: Path, key: str) -> None:
+    """Where texts wrap, they take more lines than the height alone lets expect."""
+    async with running(app_of(file), size=(80, 24)) as pilot:
+        log_lines(file, 40, 503, orgs=("acme", "org-1"))
+        log_lines(file, 40, 503, route="claude", orgs=("acme", "org-1"))
+        await until_shown(pilot, lambda: "5xx" in alarm(pilot))
+        await pilot.press(key)
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+        screen = pilot.app.screen
+        for size in ((60, 16), (60, 14), (40, 15), (80, 14), (120, 40), (50, 18), (30, 8)):
+            await resize(pilot, *size)
+
+            def seen(size: tuple[int, int] = size) -> bool:
+                box = screen.query_one("#cancel").region
+                inside = box.bottom <= size[1] and box.height == 1
+                return inside and screen.get_widget_at(box.x + 1, box.y)[0].id == "cancel"
+
+            await until_shown(pilot, seen)
 
 
 async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:

@@ -45,7 +45,7 @@ def why(error: OSError) -> str:
         errno.EFBIG: "the file would be larger than this process may write",
         errno.EROFS: "the file system is read-only; mount it writable",
         errno.EACCES: "permission denied in its folder; check mode and owner of the folder",
-        errno.EPERM: "not permitted in its folder; check mode and owner of the folder",
+        errno.EPERM: "not permitted in its folder; check mode and owner of the folder, and lsattr",
         errno.ENOENT: "it does not exist (any more)",
         errno.EIO: "the disk reports an error",
     }

@@ -176,7 +176,8 @@ def hold_tier(
     if age_s is None:
         return Verdict("hold", "no data", "data", waits=True)
     if age_s > STALE_AFTER_S:
-        return Verdict("hold", f"no data {time_words(age_s)}", "data", waits=True)
+        words = f"no data {time_words(age_s)}"
+        return Verdict("hold", words, "data", brief="no data", waits=True)
     if seen.requests == 0:
         words = "no data since the step" if bake_left_s else "no data"
         return Verdict("hold", words, "data", brief="just stepped", waits=True)

@@ -201,6 +201,15 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
         self.set_class(height < _LISTED, "-bare")
         self.set_class(height < _SHORT, "-short")
         self.set_class(height >= _TITLED, "-titled")
+        self.call_after_refresh(self._fit)
+
+    def _fit(self) -> None:
+        """Leave out more where the texts, wrapped to this width, push the keys out of sight."""
+        if not self.is_current:
+            return
+        button, box = self.query_one("#cancel", Button), self.query_one(Vertical)
+        if button.region.bottom > box.content_region.bottom:
+            self.add_class("-short")
 
     @property
     def _typed(self) -> bool:
