@@ -60,6 +60,21 @@ def test_a_copy_that_was_read_is_known_when_its_log_is_gone(
     assert [*numbers(log), *numbers(log)] == []
 
 
+def test_logs_with_the_same_heading_are_no_copies(tmp_path: Path) -> None:
+    heading = b"# access log of the gate, one request a line\n"
+    log = LogSet(tmp_path / "*.jsonl")
+    idle, first = tmp_path / "idle.jsonl", tmp_path / "1.jsonl"
+    idle.write_bytes(heading)
+    first.write_bytes(heading + lines(1))
+    assert numbers(log) == [1]
+    for n in (2, 3):
+        (tmp_path / f"{n}.jsonl").write_bytes(heading + lines(n))
+    assert sorted(numbers(log)) == [2, 3]
+    append(idle, lines(4))
+    append(first, lines(5))
+    assert sorted(numbers(log)) == [4, 5]
+
+
 def test_a_link_to_a_log_is_the_same_log(tmp_path: Path) -> None:
     first, second = tmp_path / "app-1.jsonl", tmp_path / "app-2.jsonl"
     current = tmp_path / "a-current.jsonl"  # sorts before what it is a link to

@@ -14,7 +14,7 @@ from rollout_console.health.backfill.planning import MOST_FILES, Past
 from rollout_console.health.backfill.segment import LogSegment
 from rollout_console.health.log.lines import Unusable, decoded, decoder_of
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.log.rotation import HEAD, Identity, Rotated, copies_of, rotated
+from rollout_console.health.log.rotation import Identity, Rotated, copies_of, rotated, start_of
 from rollout_console.health.log.sources import (
     MOST_PACKED,
     FileSource,
@@ -347,6 +347,5 @@ def no_log_yet(path: Path) -> str:
 
 
 def any_begins(heads: Iterable[bytes], data: bytes) -> bool:
-    """Whether data begins with one of the heads that have a complete line or are HEAD bytes."""
-    whole = (head for head in heads if b"\n" in head or len(head) >= HEAD)
-    return any(data.startswith(head) for head in whole)
+    """Whether data begins with one of the heads, of those that tell content apart."""
+    return any(data.startswith(head) for head in heads if start_of(head))

@@ -21,7 +21,7 @@ from rollout_console.health.log.follower import (
 )
 from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
-from rollout_console.health.log.rotation import Identity, Rotated, log_of
+from rollout_console.health.log.rotation import Identity, Rotated, log_of, start_of
 from rollout_console.health.log.sources import Place, cannot_be_read
 
 MOST_FILES = 64
@@ -273,8 +273,8 @@ def _without_copies(files: list[Rotated]) -> list[Rotated]:
     kept: dict[bytes, Rotated] = {}
     others: list[Rotated] = []
     for one in sorted(files, key=lambda one: (-one.size, len(one.path.name), one.path.name)):
-        if line := one.first_line():
-            kept.setdefault(line, one)
+        if start := start_of(one.head()):
+            kept.setdefault(start, one)
         else:
             others.append(one)
     return [*kept.values(), *others]

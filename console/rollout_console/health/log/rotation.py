@@ -30,12 +30,6 @@ class Rotated(msgspec.Struct, frozen=True):
         """Whether it is gzip-compressed."""
         return self.path.suffix == ".gz"
 
-    def first_line(self) -> bytes:
-        """Return the first line, or of a longer one HEAD bytes; empty where it is not complete."""
-        head = self.head()
-        line, end, _ = head.partition(b"\n")
-        return line + end if end or len(head) >= HEAD else b""
-
     def head(self) -> bytes:
         """Return up to HEAD first bytes, decompressed; empty where they cannot be read."""
         with suppress(OSError, zlib.error), self.path.open("rb") as stream:
@@ -44,6 +38,20 @@ class Rotated(msgspec.Struct, frozen=True):
                 data = zlib.decompressobj(31).decompress(data, HEAD)
             return data[:HEAD]
         return b""
+
+
+def start_of(head: bytes) -> bytes:
+    """Return the part of a head by which content is told, empty where it has none yet.
+
+    It ends with the first line that is an object: lines before it, such as a heading, may be the
+    same in all logs. Where that line is longer than the head, it is the head.
+    """
+    at = 0 if head[:1] == b"{" else head.find(b"\n{") + 1
+    if at or head[:1] == b"{":
+        end = head.find(b"\n", at) + 1
+        if end:
+            return head[:end]
+    return head if len(head) >= HEAD else b""
 
 
 def rotated(log: Path) -> list[Rotated]:
