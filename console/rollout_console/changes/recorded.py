@@ -33,12 +33,14 @@ class Recorded(msgspec.Struct, frozen=True):
 
     ``revision`` is that of the file after the last of them, empty where the history cannot be
     read; ``known_since`` is the time (epoch seconds) since which they are complete, inf where that
-    is not known.
+    is not known. ``newest`` is the id of the newest row, 0 without one: ids of another database,
+    as of one that was moved away, or restored from a backup, begin again.
     """
 
     changes: Sequence[Change] = ()
     revision: str = ""
     known_since: float = inf
+    newest: int = 0
 
 
 def to_json(found: Iterable[Move], before: RolloutFile) -> str:

@@ -34,6 +34,8 @@ from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
 
+_LOOK_BACK = 100
+"""History rows read again at each look: write-ahead rows complete slightly out of order."""
 _TRIES = 5
 _LOOK_BACK = 50
 
@@ -234,14 +236,26 @@ class Switch:
         before, self._stamp = self._stamp, self.history.stamp()
         return self._stamp is None or self._stamp != before
 
-    def recorded(self, after: int = 0) -> Recorded:
-        """Return all changes that the history has, or those after an id."""
+    def recorded(self, known_to: int = 0) -> Recorded:
+        """Return all changes that the history has; or those after an id, and some before it.
+
+        Of a history whose newest id is an older one, which was replaced, all are returned.
+        """
         try:
-            rows = self.history.rows(self.path, KEPT, after=after)
+            newest = self.history.newest_id(self.path)
+            after = max(known_to - _LOOK_BACK, 0) if newest >= known_to else 0
+            # First: a change that is made meanwhile may have its rows, and not its revision.
             revision, since = self.history.known(self.path)
+            rows = self.history.rows(self.path, KEPT, after=after)
+            while rows and len(rows) % KEPT == 0:  # one write may have more rows than that
+                more = self.history.rows(self.path, KEPT, len(rows), after=after)
+                if not more:
+                    break
+                rows += more
         except HistoryError:
             return Recorded()
-        return Recorded(rows, revision, inf if since is None else since.timestamp())
+        newest = rows[0].id if rows else newest
+        return Recorded(rows, revision, inf if since is None else since.timestamp(), newest)
 
     def note_undelivered(self, said: str, reason: str) -> None:
         """Record in the history a notification that could not be delivered.

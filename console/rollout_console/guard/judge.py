@@ -52,8 +52,6 @@ if TYPE_CHECKING:
 
 _SPANS_S = (3600.0, 6 * 3600.0, 24 * 3600.0)
 _SIDES = ("tokenlab", "previous")
-_LOOK_BACK = 100
-"""History rows read again at each refresh: write-ahead rows complete slightly out of order."""
 
 
 class Judge(Watch):
@@ -139,8 +137,8 @@ class Judge(Watch):
 
     @property
     def known_to(self) -> int:
-        """The history id after which rows are to be read; 0 for all."""
-        return max(self._known_to - _LOOK_BACK, 0)
+        """The id of the newest row of the history that is known; 0 without one."""
+        return self._known_to
 
     def remember(self, recorded: Recorded, now: float) -> None:
         """Take the times of changes from the history, whoever made them.
@@ -150,6 +148,10 @@ class Judge(Watch):
         than the changes before it, which a host whose clock is behind may say.
         """
         self._forget_verdicts()
+        if recorded.newest < self._known_to and recorded.revision:
+            # Another database, whose ids begin again; what was seen stays true.
+            self._known_to, self._dated_ahead = 0, {}
+            self._ages.take(self._unrecorded)
         not_before = -inf
         for change in sorted(recorded.changes, key=_id_of):
             self._known_to = max(self._known_to, change.id)

@@ -30,7 +30,9 @@ from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import revision_of
 
 KEPT = 1_000
-"""Retention: how many changes of a file are kept, with their texts."""
+"""Retention: how many writes of a file are kept, with their texts, and how many notes."""
+_MOST_ROWS = 20_000
+"""Limit of their rows: a write of all orgs has one for each."""
 
 _PRUNED_EVERY = 50
 _TICK_NS = 20_000_000
@@ -231,6 +233,17 @@ class History:
                 (self._identity(file), after, after, limit, offset),
             ).fetchall()
             return [change_of(row) for row in found]
+
+    def newest_id(self, file: Path) -> int:
+        """Return the id of the newest applied row; 0 where there is none."""
+        with self._reading() as db:
+            if db is None:
+                return 0
+            found = db.execute(
+                "SELECT max(id) FROM changes WHERE file = ? AND state = 'applied'",
+                (self._identity(file),),
+            ).fetchone()
+            return int(found[0] or 0)
 
     def known(self, file: Path) -> tuple[str, datetime | None]:
         """Return the last known revision of the file, and the time since which all its changes are
@@ -447,18 +460,25 @@ def _as_text(path: Path | str) -> str:
 
 
 def prune(db: sqlite3.Connection, file: str) -> None:
-    """Delete all but the newest KEPT changes; abandoned attempts do not count as changes.
+    """Delete all but the newest KEPT writes; notes and abandoned attempts do not count as such.
 
     The rows of one write stay together, however many they are: half of them could not be undone.
+    Of writes of many rows fewer are kept, down to the newest.
     """
-    for states, keep in (("('applied', 'pending')", KEPT), ("('abandoned')", _ATTEMPTS_KEPT)):
+    made = "state IN ('applied', 'pending')"
+    for which, keep in (
+        (f"{made} AND action NOT IN {NOTES}", KEPT),
+        (f"{made} AND action IN {NOTES}", KEPT),
+        ("state = 'abandoned'", _ATTEMPTS_KEPT),
+    ):
         db.execute(
-            "WITH kept AS (SELECT id, group_id FROM changes"  # noqa: S608
-            f" WHERE file = :file AND state IN {states} ORDER BY id DESC LIMIT :keep)"
-            f" DELETE FROM changes WHERE file = :file AND state IN {states}"
-            " AND id NOT IN (SELECT id FROM kept) AND (group_id IS NULL OR group_id NOT IN"
-            " (SELECT group_id FROM kept WHERE group_id IS NOT NULL))",
-            {"file": file, "keep": keep},
+            "WITH writes AS (SELECT coalesce(group_id, id) AS name, max(id) AS last, count(*) AS n"  # noqa: S608
+            f" FROM changes WHERE file = :file AND {which} GROUP BY name"
+            " ORDER BY last DESC LIMIT :keep),"
+            " counted AS (SELECT name, n, sum(n) OVER (ORDER BY last DESC) AS rows_to FROM writes)"
+            f" DELETE FROM changes WHERE file = :file AND {which} AND coalesce(group_id, id)"
+            " NOT IN (SELECT name FROM counted WHERE rows_to <= :most OR rows_to = n)",
+            {"file": file, "keep": keep, "most": _MOST_ROWS},
         )
     db.execute(
         "DELETE FROM texts WHERE file = :file AND revision NOT IN"

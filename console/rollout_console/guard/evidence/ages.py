@@ -33,6 +33,16 @@ class Ages:
             known, key = self._orgs_reset[route], org
         known[key] = max(at, known.get(key, -inf))
 
+    def take(self, other: "Ages") -> None:
+        """Take over the raises and resets of another, where they are newer."""
+        for (route, org), at in other._raised.items():
+            self.note_raise(route, org, at)
+        for route, at in other._reset.items():
+            self.reset_evidence(route, at)
+        for name, orgs in other._orgs_reset.items():
+            for org, at in orgs.items():
+                self.reset_evidence(name, at, org)
+
     def set_back(self, now: float, by: float) -> None:
         """Date what is in the future by ``by`` seconds less: the clock was set back."""
         if self.known_since != inf:  # inf: not known
