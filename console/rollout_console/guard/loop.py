@@ -110,7 +110,7 @@ class GuardLoop:
         self._ramps = Ramps(switch, monitor, record)
         self._lowering = BudgetLowering(switch, monitor, record)
         self._alerts = Alerts()
-        self._acted = False
+        self._acted = self._leads = False
         self._left_alone: dict[tuple[str, str | None], float] = {}
 
     @property
@@ -145,6 +145,10 @@ class GuardLoop:
         trouble = self._follow(now, events)
         self._monitor.go_on(clock())  # a history that is locked may have taken seconds
         acts = not self._switch.access.read_only and self._lock.hold()
+        self._leads = acts
+        if acts and not self._acted:
+            # The leader before may have changed the file, and the record of its steps, since.
+            trouble = self._follow(now, events)
         if acts != self._acted:
             self._acted = acts
             leader = "this guard" if acts else "another guard"
@@ -278,7 +282,7 @@ class GuardLoop:
         )  # fmt: skip
 
     def _climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Event]:
-        for one in self._ramps.climb(standings, now):
+        for one in self._ramps.climb(standings, now, lambda: self._leads):
             self._take_over(one.done, now)
             before, after = percent_text(one.before), percent_text(one.after)
             yield Event(
@@ -294,9 +298,12 @@ class GuardLoop:
                 "lower", one.words, one.route, one.org, evidence=one.reason,
                 command=self._command("budgets"), revision=one.done.snapshot.revision,
             )  # fmt: skip
+            if not self._leads:
+                return
 
     def _take_over(self, done: Done, now: float) -> None:
-        self._lock.hold()  # the change replaced the inode: lock the new one, to stay leader
+        # The change replaced the inode: lock the new one, to stay leader. Another may be sooner.
+        self._leads = self._lock.hold() and self._leads
         self._monitor.configure(done.snapshot.file, now, done.plan)
 
     def _alarm(self, alert: Alert) -> Event:

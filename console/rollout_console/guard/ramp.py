@@ -95,8 +95,13 @@ class Ramps:
             for route in ramped(self._monitor.file)
         }
 
-    def climb(self, standings: Mapping[str, list[Standing]], now: float) -> Iterator[Raised]:
-        """Take the steps that nothing holds, within the limits of a turn.
+    def climb(
+        self,
+        standings: Mapping[str, list[Standing]],
+        now: float,
+        leads: Callable[[], bool] = lambda: True,
+    ) -> Iterator[Raised]:
+        """Take the steps that nothing holds, within the limits of a turn, while this guard leads.
 
         Raises as Switch.apply does, and StoreError.
         """
@@ -112,7 +117,7 @@ class Ramps:
         end = monotonic() + MOST_S_A_TURN
         try:
             for route, one in ready:
-                if monotonic() >= end:
+                if monotonic() >= end or not leads():
                     return
                 # If the step raises, its outcome is unknown: the write-ahead record must stay.
                 del places[route, one.org]
@@ -120,7 +125,8 @@ class Ramps:
                 places[route, one.org] = Place(raised.after, datetime.fromtimestamp(now, UTC))
                 yield raised
         finally:
-            self._keep(places)
+            if leads():  # another that leads by now has what became of the steps from the file
+                self._keep(places)
 
     def _begin(self, ready: Iterable[tuple[str, Standing]]) -> dict[tuple[str, str], Place]:
         """Write ahead the steps about to be taken; return the places before them, to restore."""
