@@ -13,6 +13,7 @@ from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
 from rollout_gate.access_log import AccessLine
 from rollout_gate.answers.reading import OUTCOMES
+from rollout_gate.metrics.counted import counted
 
 NOW = 1_800_000_000.0
 AT = datetime.fromtimestamp(NOW - 1, UTC)
@@ -180,3 +181,26 @@ def test_an_operation_is_traffic_and_no_evidence() -> None:
     assert [one.status for one in errors.top(NOW, 60)] == [404]
     windows.add([line()], NOW)
     assert windows.summary(NOW, 60, "chat").requests == 1
+
+
+@pytest.mark.parametrize("error", ["unsent", "unsendable"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_was_not_sent_is_evidence_of_no_kind(error: str, stream: bool) -> None:
+    """It waited for its own host, be it for as long as a slow answer."""
+    good = [line(outcome="ok", stream=stream, ttft_ms=50.0 if stream else None)] * 60
+    unsent = line(
+        status=0, outcome="abandoned", error=error, latency_ms=60_000.0, stream=stream
+    )  # fmt: skip
+    bins = []
+    for more in ([], [unsent] * 60):
+        windows = Windows()
+        windows.add([*good, *more], NOW)
+        limits = Limits(8000.0, 2000.0)
+        bins.append(Bins(windows).between("chat", "tokenlab", NOW - 60, NOW, limits))
+    assert bins[0] == bins[1]
+    access = AccessLine(
+        ts="", route="chat", org="acme", side="tokenlab", model="m", status=0, latency_ms=60_000.0,
+        outcome="abandoned", error=error, stream=stream,
+    )  # fmt: skip
+    assert counted(access).duration_s is None
+    assert counted(access).first_token_s is None

@@ -5,7 +5,7 @@ acknowledged.
 """
 
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -31,6 +31,8 @@ _MOST_SHOWN = 20
 """Limit of the alerts of one kind: condemned orgs of a route, misrouted ones, other versions."""
 
 Level = Literal["warning", "alarm"]
+Key = tuple[str, ...]
+"""What deduplicates alerts."""
 
 
 class ModelTrouble(NamedTuple):
@@ -97,6 +99,11 @@ class Alerts:
         return self._begun
 
     @property
+    def keys(self) -> Collection[Key]:
+        """The keys of the alerts that are not over."""
+        return self._known.keys()
+
+    @property
     def open(self) -> list[Alert]:
         """The alerts that are not over, alarms first, then by age, oldest first."""
         order = ("alarm", "warning")
@@ -119,10 +126,10 @@ class Alerts:
             if known is None:
                 began.append(kept)
         for key, known in list(self._known.items()):
+            if blind and key[0] in _BY_FIGURES:
+                continue  # it is not over, it is not known
             if abs(now - known.seen_at) > (0 if known.is_state else OVER_AFTER_S):
-                over = self._known.pop(key)
-                if not (blind and key[0] in _BY_FIGURES):
-                    ended.append(over)
+                ended.append(self._known.pop(key))
         self._begun += began
         return began, ended
 
@@ -140,18 +147,20 @@ def alerts_now(
     models: Mapping[str, ModelTrouble],
     file_trouble: str,
     now: float,
+    known: Collection[Key] = (),
 ) -> list[Alert]:
     """Evaluate all alert conditions, and return those that hold now.
 
     ``models`` has, by route, the problem with its model; ``file_trouble`` is the error of the
-    rollout file, empty without one.
+    rollout file, empty without one. Of one kind _MOST_SHOWN are returned, those that are ``known``
+    to be open before others: one whose condition holds must not be over as another took its place.
     """
     found = []
     if file_trouble:
         found.append(Alert(("file",), "alarm", file_trouble, is_state=True))
-    found += _of_servers(monitor.spread)
-    found += _of_routes(monitor, now)
-    found += _of_routing(monitor, now)
+    found += _of_servers(monitor.spread, known)
+    found += _of_routes(monitor, now, known)
+    found += _of_routing(monitor, now, known)
     found += _of_data(monitor, now)
     found += _of_balance(monitor, balance, now)
     found += _of_jobs(monitor, now)
@@ -164,44 +173,60 @@ def alerts_now(
     return found
 
 
-def _of_servers(spread: Spread | None) -> Iterable[Alert]:
+def _shown(alerts: Iterable[Alert], known: Collection[Key]) -> list[Alert]:
+    """Return the alerts of one kind that are shown: those that are open already come first."""
+    return sorted(alerts, key=lambda one: one.key not in known)[:_MOST_SHOWN]
+
+
+def _of_servers(spread: Spread | None, known: Collection[Key]) -> Iterable[Alert]:
     if spread is None:
         return
-    for key, sentence in spread.problems[:_MOST_SHOWN]:
-        yield Alert(("server", key), "alarm", sentence, is_state=True)
+    yield from _shown(
+        (Alert(("server", key), "alarm", said, is_state=True) for key, said in spread.problems),
+        known,
+    )
     if wrong := spread.clock_problem:
         yield Alert(("clock", "servers"), "warning", wrong, is_state=True)
-    for host, sentence in spread.local[:_MOST_SHOWN]:
-        yield Alert(("latched", host), "warning", sentence, is_state=True)
+    yield from _shown(
+        (Alert(("latched", host), "warning", said, is_state=True) for host, said in spread.local),
+        known,
+    )
 
 
-def _of_routes(monitor: Monitor, now: float) -> Iterable[Alert]:
+def _of_routes(monitor: Monitor, now: float, known: Collection[Key]) -> Iterable[Alert]:
     condemned, culprits = monitor.condemned(now), monitor.culprits(now)
     for name, verdict in monitor.verdicts(now).items():
         if verdict.kind == "rollback":
             yield _of_verdict(name, None, verdict)
-        for org, of_org in [*condemned[name].items()][:_MOST_SHOWN]:
-            yield _of_verdict(name, org, of_org)
+        yield from _shown(
+            (_of_verdict(name, org, of_org) for org, of_org in condemned[name].items()), known
+        )
         for culprit in culprits[name]:
             yield _of_culprit(monitor.file, name, culprit, now)
         if trouble := monitor.previous_trouble(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 
 
-def _of_routing(monitor: Monitor, now: float) -> Iterable[Alert]:
+def _of_routing(monitor: Monitor, now: float, known: Collection[Key]) -> Iterable[Alert]:
     misrouted, behind, far_shares = monitor.routing(now)
     spread = monitor.spread
     # A server that is rolled back by itself decides by a file of its own, and is told for that.
     own = {one[:REVISION_DIGITS] for one in spread.local_revisions} if spread is not None else set()
     behind = [one for one in behind if one.revision not in own]
     misrouted = [one for one in misrouted if not _decided_by(one, own)]
-    for one in misrouted[:_MOST_SHOWN]:
-        place = ("stray", one.route, one.org, one.side)
-        yield Alert(place, "alarm", one.sentence, one.route, org=one.org)
-    for far in far_shares[:_MOST_SHOWN]:
-        yield Alert(("share", far.route, far.org), "warning", far.sentence, far.route, org=far.org)
-    for late in behind[:_MOST_SHOWN]:
-        yield Alert(("writers", late.revision), "warning", late.sentence)
+    strays = (
+        Alert(
+            ("stray", one.route, one.org, one.side), "alarm", one.sentence, one.route, org=one.org
+        )
+        for one in misrouted
+    )
+    shares = (
+        Alert(("share", far.route, far.org), "warning", far.sentence, far.route, org=far.org)
+        for far in far_shares
+    )
+    writers = (Alert(("writers", late.revision), "warning", late.sentence) for late in behind)
+    for found in (strays, shares, writers):
+        yield from _shown(found, known)
 
 
 def _decided_by(one: MisroutedRequests, revisions: set[str]) -> bool:

@@ -52,7 +52,8 @@ SET_BACK_S = 2.0
 _PIECE_BYTES = 512 * 1024
 _TOLD_S = 30.0
 _MOST_SEEN = 20_000
-"""Limit of the org ids seen in the log that are kept for a route: ids are untrusted input."""
+"""Limit of the org ids seen in the log that are kept for a route, those seen last: ids are
+untrusted input, and an org of now must not be hidden by those of an hour ago."""
 
 
 class Ingestion:
@@ -215,8 +216,12 @@ class Ingestion:
             self._see(route, org)
 
     def _see(self, route: str, org: str) -> None:
-        if len(self._seen[route]) < _MOST_SEEN:
-            self._seen[route][org] = None
+        """Note an org as the newest; beyond _MOST_SEEN the one that was seen first is forgotten."""
+        seen = self._seen[route]
+        seen.pop(org, None)
+        seen[org] = None
+        if len(seen) > _MOST_SEEN:
+            del seen[next(iter(seen))]
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""

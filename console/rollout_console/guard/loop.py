@@ -181,7 +181,7 @@ class GuardLoop:
         except (OperationError, RolloutError, HistoryError) as error:
             trouble = trouble or str(error)
         began, ended = self._alerts.look(
-            alerts_now(self._monitor, balance, models, trouble, now),
+            alerts_now(self._monitor, balance, models, trouble, now, self._alerts.keys),
             now,
             blind=bool(self._monitor.no_figures(now)),
         )

@@ -116,6 +116,10 @@ class Notifier:
             receiver.join(until)
 
 
+_ROUTINE = frozenset({"raise", "lower", "ramp", "guard"})
+"""The kinds of events that wait for the others, and are dropped before them."""
+
+
 class _Receiver:
     """The bounded queue of one receiver, and the thread that delivers from it."""
 
@@ -138,12 +142,22 @@ class _Receiver:
         self._thread.start()
 
     def tell(self, event: Event, body: Body) -> None:
-        """Enqueue an event; when the queue is full, the oldest one is dropped and reported."""
+        """Enqueue an event; when the queue is full, the oldest one is dropped and reported.
+
+        Of routine events first: during a large ramp no rollback is lost among the raises.
+        """
         with self._changed:
             if len(self._waiting) >= _MOST_WAITING:
-                self._lost.append(self._waiting.popleft()[0])
+                self._lost.append(self._take(lambda one: one.kind in _ROUTINE)[0])
             self._waiting.append((event, body))
             self._changed.notify()
+
+    def _take(self, first: Callable[[Event], bool]) -> tuple[Event, Body]:
+        """Take the oldest event of those that come first, or of all where there is none."""
+        at = next((i for i, (one, _) in enumerate(self._waiting) if first(one)), 0)
+        found = self._waiting[at]
+        del self._waiting[at]
+        return found
 
     def end(self) -> None:
         """Let the thread end once the queue is empty."""
@@ -174,7 +188,7 @@ class _Receiver:
                 self._changed.wait_for(lambda: self._waiting or self._ends)
                 if not self._waiting:
                     return
-                event, body = self._waiting.popleft()
+                event, body = self._take(lambda one: one.kind not in _ROUTINE)
                 self._under_way = event
                 lost = [self._lost.popleft() for _ in range(len(self._lost))]
             for one in lost:

@@ -41,7 +41,7 @@ def take_in_log(ledger: TaskLedger, read: Reader, now: float, *, host: str = "")
             theirs = [one for one in records if one.task_id and one.host not in (None, own)]
             creates = [_create(one) for one in theirs if one.operation != "task"]
             answers = [
-                (one.task_id or "", one.side, _answer(one))
+                (one.task_id or "", one.side, _answer(one), min(one.at, now))
                 for one in theirs
                 if one.operation == "task" and 200 <= one.status < 300
             ]

@@ -113,7 +113,8 @@ class TaskPoller:
                 self._wait(error.retry_after_s)
             else:
                 self._failures = 0
-            if error.status == 404:
+            # Any address may say 404, such as a wrong base URL: the API's own code alone is proof.
+            if error.status == 404 and error.code == GONE:
                 return Polled(create, TaskAnswer(create.task_id, "failed", error=GONE), str(error))
             return Polled(create, None, _why(error), key_is_refused=error.status == 401)
         except ApiError as error:

@@ -84,7 +84,8 @@ class Session:
 
     def new_alerts(self, now: float) -> list[Alert]:
         """Evaluate all alert conditions at a time (epoch seconds); return those that are new."""
-        found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now)
+        known = self.alerts.keys
+        found = alerts_now(self.monitor, self.balance, self.models, self.file_trouble, now, known)
         began, _ = self.alerts.look(found, now)
         return began
 

@@ -101,7 +101,7 @@ update creates set
   state = coalesce(:state, state), progress = coalesce(:progress, progress),
   error = coalesce(:error, error), poll_url = coalesce(poll_url, :poll_url),
   billing_transaction_id = coalesce(:billing_transaction_id, billing_transaction_id),
-  seen_at = :at,
+  seen_at = max(coalesce(seen_at, 0), :at),
   ended_at = case when :state in ('completed', 'failed', 'cancelled') then :at end
 where task_id = :task_id and (side = :side or :side is null)
   and state in ('unknown', 'open')

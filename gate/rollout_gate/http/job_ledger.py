@@ -152,22 +152,22 @@ class TaskLedger(SharedDatabase):
                     self._fail(error)
 
     def take_in(
-        self, creates: Iterable[Create], answers: Iterable[tuple[str, str, TaskAnswer]],
+        self, creates: Iterable[Create], answers: Iterable[tuple[str, str, TaskAnswer, float]],
         read_to: float,
     ) -> None:  # fmt: skip
         """Add what an access log has of other hosts' tasks, in one transaction.
 
-        ``answers`` are task id, side and answer; ``read_to`` is how far the log was read, in epoch
-        seconds. Raises sqlite3.Error: the log still has it all.
+        ``answers`` are task id, side, answer and when it came; ``read_to`` is how far the log was
+        read; both in epoch seconds. Raises sqlite3.Error: the log still has it all.
         """
         with self._lock:
             database = self._file()
             with writing(database):
                 for create in creates:
                     create_records.put_missing(database, create)
-                for task_id, side, answer in answers:
+                for task_id, side, answer, at in answers:
                     create_records.see(
-                        database, storable(task_id), side, _storable_answer(answer), read_to,
+                        database, storable(task_id), side, _storable_answer(answer), at,
                         by_application=True,
                     )  # fmt: skip
                 create_records.write_note(database, _READ_TO, repr(read_to).encode())

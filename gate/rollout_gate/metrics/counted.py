@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple, get_args
 
 from rollout_gate.access_log import AccessLine
 from rollout_gate.answers.reading import OUTCOMES
-from rollout_gate.answers.status_class import StatusClass, class_of_answer
+from rollout_gate.answers.status_class import StatusClass, class_of_answer, was_not_sent
 from rollout_gate.file.model import Side
 from rollout_gate.metrics.labels import OTHERS
 
@@ -40,12 +40,14 @@ def counted(line: AccessLine) -> Counted:
 
     Durations are of all but answers that came from a cache; the guard judges those of the classes
     ``ok`` and ``abandoned``. A request that the application left counts with the time until then
-    (right-censored), and so does a stream that it left before the first token.
+    (right-censored), and so does a stream that it left before the first token. What was not sent
+    has no duration: it waited for its own host.
     """
     found = class_of_answer(line.status, line.outcome, line.error)
     outcome = _outcome(line, found)
     is_left, cached = found is StatusClass.ABANDONED, bool(line.cached)
     is_timed = found is not StatusClass.OK or outcome == "filtered" or not cached
+    is_sent = not was_not_sent(line.status, line.outcome, line.error)
     first_ms = line.ttft_ms
     if first_ms is None and is_left and line.stream:
         first_ms = line.latency_ms
@@ -53,8 +55,8 @@ def counted(line: AccessLine) -> Counted:
         found.value,
         outcome,
         (line.attempt or 1) > 1,
-        _seconds(line.latency_ms) if is_timed else None,
-        None if cached else _seconds(first_ms),
+        _seconds(line.latency_ms) if is_timed and is_sent else None,
+        None if cached or not is_sent else _seconds(first_ms),
     )
 
 

@@ -69,13 +69,21 @@ def kind_of(record: AccessRecord) -> int:
 
 
 def code_of(record: AccessRecord) -> int:
-    """Return the code that counts a record as a request."""
+    """Return the code that counts a record as a request.
+
+    One that was not sent has no latency: what it waited for was of its own host.
+    """
+    if record.was_not_sent:
+        return _CODES_OF[LEFT][UNTIMED]
     return _CODES_OF[kind_of(record)][BUCKET[record.latency_ms]]
 
 
 def measurements(record: AccessRecord) -> list[int]:
-    """Return the codes of a stream's time to first token and speed; none for a cached answer."""
-    if record.cached:
+    """Return the codes of a stream's time to first token and speed.
+
+    There are none for a cached answer, and for a request that was not sent.
+    """
+    if record.cached or record.was_not_sent:
         return []
     first_ms = record.ttft_ms
     if first_ms is None:
