@@ -91,3 +91,18 @@ def test_a_raise_bakes_although_the_history_was_replaced(ramp_file: Path) -> Non
     assert run.share("o0000") == 2500
     for monitor in (run.monitor, fresh(run)):
         assert monitor.health("chat", "o0000", run.now).verdict.kind == "hold"
+
+
+def test_an_org_of_now_is_not_hidden_by_those_of_before(
+    ramp_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Org ids are untrusted input: any number of them may have come and gone."""
+    monkeypatch.setattr("rollout_console.guard.ingestion._MOST_SEEN", 50)
+    run = run_of(ramp_file, 3)
+    for number in range(100):
+        run.traffic(1, org=f"junk{number}")
+    run.turn(5)
+    for org in ("o0000", "o0001", "o0002"):
+        run.traffic(60, 503, org=org)
+    turn = run.turn(5)
+    assert [event.kind for event in turn.events if event.kind == "rollback"] == ["rollback"]

@@ -20,9 +20,9 @@ from rollout_console.credentials.vault.errors import BadCredential
 from rollout_console.credentials.vault.webhook import is_slack, take_webhook
 from rollout_console.guard import notify
 from rollout_console.guard.loop import Event
-from rollout_console.guard.notify import Notifier, Told
+from rollout_console.guard.notify import Notifier, Told, _Receiver
 from rollout_gate.secret import Secret
-from tests.support.waiting import has_ended, until
+from tests.support.waiting import PATIENCE_S, has_ended, until
 
 EVENT = Event(
     "rollback", "rolled back chat: 5xx 31% in 33 s, 29 of 92, limit 2%", "chat", None, "gateway",
@@ -301,3 +301,30 @@ def test_where_a_webhook_comes_from(tmp_path: Path) -> None:
     assert take_webhook({}) is None
     with pytest.raises(BadCredential, match="cannot be read"):
         take_webhook({"ROLLOUT_WEBHOOK_URL_FILE": str(tmp_path / "none")})
+
+
+def test_no_rollback_is_lost_among_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rollout_console.guard.notify._MOST_WAITING", 20)
+    begun, goes_on = threading.Event(), threading.Event()
+    delivered: list[str] = []
+    lost: list[Event] = []
+
+    def deliver(body: Any, _give_up: threading.Event) -> str:
+        begun.set()
+        assert goes_on.wait(PATIENCE_S)
+        delivered.append(body["text"])
+        return ""
+
+    receiver = _Receiver(deliver, "slow", lambda event, _why: lost.append(event))
+    told = [("raise", f"raised {n}") for n in range(30)]
+    told[10:10] = [("rollback", f"rolled back {n}") for n in range(3)]
+    told.append(("alert", "no request is seen"))
+    for kind, text in told:
+        receiver.tell(Event(kind, text), {"text": text})  # type: ignore[arg-type]
+        assert begun.wait(PATIENCE_S)
+    goes_on.set()
+    receiver.end()
+    receiver.join(time.monotonic() + PATIENCE_S)
+    grave = [*(f"rolled back {n}" for n in range(3)), "no request is seen"]
+    assert delivered[1:5] == grave, "before the raises, in their order"
+    assert {event.kind for event in lost} == {"raise"}

@@ -8,7 +8,7 @@ import pytest
 
 from rollout_console.changes.recorded import Recorded
 from rollout_console.changes.spread import Registered, Spread
-from rollout_console.guard.alerts import Alerts, ModelTrouble, alerts_now
+from rollout_console.guard.alerts import Alert, Alerts, ModelTrouble, _shown, alerts_now
 from rollout_console.guard.balance import BalanceWatch
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof, on_servers, proof_of
@@ -120,3 +120,16 @@ def test_a_proof_says_whose_log_it_is_by_and_is_none_where_a_server_lags() -> No
         found = on_servers(proof, Spread("r8", mirrors=mirrors), None)
         assert not found.drained
         assert found.text.startswith("not in force on gw-03 · last TokenLab request 30 s ago")
+
+
+def test_an_alert_that_holds_keeps_its_place_among_the_most() -> None:
+    alerts, most = Alerts(), 20
+    old = [Alert(("verdict", "chat", "5xx", f"z{n:02}"), "alarm", "sick") for n in range(most)]
+    new = [Alert(("verdict", "chat", "5xx", f"a{n:02}"), "alarm", "sick") for n in range(5)]
+    began, _ = alerts.look(_shown(old, alerts.keys), NOW)
+    assert len(began) == most
+    for at in range(1, 70):
+        began, ended = alerts.look(_shown([*new, *old], alerts.keys), NOW + at)
+        assert began == ended == []
+    alerts.look(_shown(new, alerts.keys), NOW + 70)
+    assert {one.key for one in new} <= set(alerts.keys), "now there is room"

@@ -1,8 +1,11 @@
 """Jobs of other hosts come from the access log, once, however often it is read."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
+
+import pytest
 
 from rollout_console.health.log.record import JobRecord
 from rollout_console.health.log.time_range import LogReader
@@ -95,3 +98,29 @@ def test_it_reads_on_from_where_it_was(tmp_path: Path) -> None:
 
 def test_a_log_with_nothing_of_the_time_that_is_read_adds_nothing(tmp_path: Path) -> None:
     assert feed(tmp_path, write_log(tmp_path, line("t-1", MOST_BACK_S + 5))) == 0
+
+
+def test_an_answer_is_of_when_it_came_and_not_of_when_it_was_read(tmp_path: Path) -> None:
+    """However much of the log is read at once: jobs of 25 s would seem to have taken its time."""
+    lines = []
+    for number in range(20):
+        ago = 3000.0 - 100 * number
+        lines += [
+            line(f"t-{number}", ago, job_id=f"job-{number}"),
+            line(f"t-{number}", ago - 25, operation="task", task_status="completed"),
+        ]
+    lines += [
+        line("t-99", 60),
+        line("t-99", 30, operation="task"),
+        line("t-99", 31, operation="task"),
+    ]
+    reader = write_log(tmp_path, *lines)
+    feed(tmp_path, reader)
+    feed(tmp_path, reader, NOW + 10)
+    with closing(JobBook(tmp_path / "rollout-jobs.sqlite3")) as book:
+        rows = {row.create.task_id: row.create for row in book.rows(NOW)}
+    for number in range(20):
+        found = rows[f"t-{number}"]
+        assert found.ended_at is not None
+        assert 25 <= found.ended_at - found.sent_at <= 26
+    assert rows["t-99"].seen_at == pytest.approx(NOW - 30), "an older answer is no newer one"

@@ -19,6 +19,7 @@ from rollout_gate.http.task_answers import TaskAnswer
 from rollout_gate.secret import Secret
 from tests.jobs.ledgers import FILE, create, write
 from tests.sim.asking import set_fault
+from tests.support.loopback import Origin, Reply
 
 BODY = {"model": "google-video-1", "prompt": "a cube"}
 
@@ -179,3 +180,19 @@ def test_the_older_a_task_the_rarer_it_is_polled() -> None:
 )
 def test_the_credential_goes_to_a_tasks_own_path_alone(url: str | None, path: str) -> None:
     assert poll_path("t/1", url) == path
+
+
+async def test_a_404_without_the_apis_own_code_is_no_end_of_a_task(tmp_path: Path) -> None:
+    """A wrong base URL, or an intermediary's page, has none of the tasks."""
+    write(tmp_path, create("a", now=time.time(), ago=5, task_id="ldtask_" + "1" * 32))
+    book = JobBook(tmp_path / "rollout-jobs.sqlite3")
+    with Origin(
+        lambda _: Reply(404, b"<html>not here</html>", {"Content-Type": "text/html"})
+    ) as at:
+        async with TasksClient(at.url, Secret(DEMO_KEY)) as api:
+            (one,) = await TaskPoller(book, api, clock=time.time).turn()
+    assert one.answer is None
+    assert "404" in one.problem
+    (row,) = book.rows(time.time())
+    assert row.standing == "open"
+    book.close()
