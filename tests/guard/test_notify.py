@@ -320,7 +320,7 @@ def test_no_rollback_is_lost_among_raises(monkeypatch: pytest.MonkeyPatch) -> No
     told[10:10] = [("rollback", f"rolled back {n}") for n in range(3)]
     told.append(("alert", "no request is seen"))
     for kind, text in told:
-        receiver.tell(Event(kind, text), {"text": text})  # type: ignore[arg-type]
+        receiver.tell(Event(kind, text), {"text": text})
         assert begun.wait(PATIENCE_S)
     goes_on.set()
     receiver.end()

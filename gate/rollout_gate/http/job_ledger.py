@@ -1,11 +1,13 @@
 """Idempotent creation of async media jobs: a ledger in SQLite, so that none is paid for twice."""
 
+import atexit
 import hashlib
 import hmac
 import logging
 import os
 import secrets
 import sqlite3
+import threading
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -67,6 +69,7 @@ class TaskLedger(SharedDatabase):
         self._spare_key = secrets.token_bytes(32)
         self._failed_at = -inf
         self._failing = False
+        self._flusher: threading.Thread | None = None
 
     def begin(
         self, route: str, job_id: str, side: str, *, org: str = "", create: Create | None = None
@@ -324,7 +327,9 @@ class TaskLedger(SharedDatabase):
         """
         if time.monotonic() - self._failed_at >= _PAUSE_S:
             try:
-                return action(self._file())
+                database = self._file()
+                if not self._buffered:  # else what waits, and is older, would be written over it
+                    return action(database)
             except sqlite3.Error as error:
                 self._fail(error)
         self._unwritten.update(jobs)
@@ -335,7 +340,25 @@ class TaskLedger(SharedDatabase):
         for buffer in (self._unwritten, self._creates):
             if len(buffer) > MOST_KEPT:
                 del buffer[next(iter(buffer))]  # type: ignore[arg-type]
+        if self._flusher is None or not self._flusher.is_alive():  # nor is it in a forked child
+            self._flusher = threading.Thread(target=self._flush, name="rollout-jobs", daemon=True)
+            with suppress(RuntimeError):  # the interpreter is ending: the exit handler writes
+                self._flusher.start()
         return None
+
+    def _flush(self) -> None:
+        """Write what is buffered as soon as the file can be used: no other request may come."""
+        while True:
+            time.sleep(_PAUSE_S)
+            with self._lock:
+                if self._buffered:
+                    try:
+                        self._file()
+                    except sqlite3.Error as error:
+                        self._fail(error)
+                if not self._buffered:
+                    self._flusher = None
+                    return
 
     def _file(self) -> sqlite3.Connection:
         """Open the file if it is not open, and flush the buffered jobs.
@@ -360,7 +383,7 @@ class TaskLedger(SharedDatabase):
         with writing(database):
             for key, job in self._unwritten.items():
                 if job is None:
-                    database.execute(job_records.FORGET, key)
+                    job_records.remove(database, key)
                 elif (other := job_records.put(database, key, job)) is not None:
                     log.error(
                         "job %s of route %s was created twice while %s could not be used:"
@@ -411,6 +434,15 @@ def ledger_at(path: str | Path) -> TaskLedger:
 
 
 _ledgers = ByPath(TaskLedger)
+
+
+def close_all() -> None:
+    """Write what is buffered in any ledger, at the end of the process."""
+    for ledger in _ledgers.in_use():
+        ledger.close()
+
+
+atexit.register(close_all)
 
 
 def _seen(create: Create, answer: TaskAnswer, at: float) -> Create:

@@ -48,7 +48,7 @@ WANTED = (
     " where route = ? and org in (?, char(0)) and job_id = ?"
 )
 SIDE_OF = "select side from jobs where task_id = ?"
-FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
+_FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
 
 class Job(msgspec.Struct, frozen=True):
@@ -152,8 +152,13 @@ def update(database: sqlite3.Connection, key: Key, job: Job, create: Create | No
 
 def delete(database: sqlite3.Connection, key: Key) -> None:
     with writing(database):
-        database.execute(FORGET, key)
-        create_records.remove_job(database, *key)
+        remove(database, key)
+
+
+def remove(database: sqlite3.Connection, key: Key) -> None:
+    """Delete a job and its creates that made no known task, in a transaction of the caller's."""
+    database.execute(_FORGET, key)
+    create_records.remove_job(database, *key)
 
 
 def key_for(route: str, org: str, job_id: str) -> Key:

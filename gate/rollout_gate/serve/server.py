@@ -221,6 +221,7 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
 
     set_up_log()
     raise_file_limit()
+    bound = _identity(options.unix) if options.unix else None
     # uvicorn raises the signal again after its shutdown, for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: None)
     try:
@@ -230,8 +231,16 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
             else:
                 Server(config).run([listening])
     finally:
-        if options.unix:
+        if options.unix and _identity(options.unix) == bound:
             Path(options.unix).unlink(missing_ok=True)
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return what is at the path of a unix socket: by its end another proxy may have taken it."""
+    with suppress(OSError):
+        status = os.lstat(path)
+        return status.st_dev, status.st_ino
+    return None
 
 
 def raise_file_limit() -> None:

@@ -99,6 +99,23 @@ def test_a_unix_socket(sides: TwoSides, tmp_path: Path) -> None:
     assert not path.exists()
 
 
+def test_the_end_of_a_proxy_leaves_the_socket_of_the_next(sides: TwoSides, tmp_path: Path) -> None:
+    """It drains for up to a minute, in which the one that follows it has taken the path."""
+    path = tmp_path / "socket"
+    with serving(sides.path, listen=f"unix:{path}") as proxy:
+        with socket.socket(socket.AF_UNIX) as one:
+            one.settimeout(PATIENCE_S)
+            one.connect(str(path))
+            one.sendall(request_bytes(headers={**HEADERS, "Host": "gate"}))
+            assert one.recv(65_536), "it serves"
+        path.unlink()
+        with socket.socket(socket.AF_UNIX) as following:
+            following.bind(str(path))
+            assert proxy.stop() == 0
+            assert path.is_socket()
+
+
+
 def test_ipv6(sides: TwoSides) -> None:
     with serving(sides.path, listen="[::1]:0") as proxy:
         assert proxy.url.startswith("http://[::1]:")
