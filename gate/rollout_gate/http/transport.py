@@ -387,8 +387,8 @@ class Kit:
             return "timeout"
         if isinstance(error, library.NetworkError):
             return "connect"
-        if isinstance(error, library.TooManyRedirects):
-            return "redirect"
+        if isinstance(error, (library.TooManyRedirects, library.StreamConsumed)):
+            return "redirect"  # to a URL that cannot have the body, which was sent already
         theirs = (library.HTTPError, library.InvalidURL)
         return "protocol" if isinstance(error, theirs) else "cancelled"
 

@@ -206,6 +206,12 @@ class ProxyApp:
             is_away = isinstance(error, library.ConnectError)
             why = "cannot be reached" if is_away else "broke off, or sent no HTTP"
             return Refusal(502, f"the provider {why}")
+        if isinstance(error, library.StreamConsumed):
+            return Refusal(
+                502,
+                "the provider redirected an upload, whose body is passed on once: send it where"
+                " that leads",
+            )
         if isinstance(error, library.InvalidURL):
             return Refusal(400, "the path or query is none that can be sent, or is too long")
         if isinstance(error, ValueError | OSError):

@@ -143,21 +143,27 @@ class _Shared:
 
 
 class _Pieces:
-    """A body that is passed on while it arrives."""
+    """A body that is passed on while it arrives, once: a redirect cannot have it again."""
 
+    _consumed: type[Exception]
     _made: type | None = None
 
     @classmethod
     def of(cls, library: Any, body: Any) -> Any:
         """Return a stream of the library's type."""
         if cls._made is None:
-            cls._made = type("Pieces", (cls, library.AsyncByteStream), {})
+            more = {"_consumed": library.StreamConsumed}
+            cls._made = type("Pieces", (cls, library.AsyncByteStream), more)
         return cls._made(body)
 
     def __init__(self, body: Any) -> None:
         self._body = body
+        self._is_read = False
 
     def __aiter__(self) -> Any:
+        if self._is_read:
+            raise self._consumed
+        self._is_read = True
         return self._body.__aiter__()
 
     async def aclose(self) -> None:

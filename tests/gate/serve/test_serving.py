@@ -115,7 +115,6 @@ def test_the_end_of_a_proxy_leaves_the_socket_of_the_next(sides: TwoSides, tmp_p
             assert path.is_socket()
 
 
-
 def test_ipv6(sides: TwoSides) -> None:
     with serving(sides.path, listen="[::1]:0") as proxy:
         assert proxy.url.startswith("http://[::1]:")

@@ -11,10 +11,10 @@ import pytest
 from rollout_gate.serve import upstream
 from rollout_gate.serve.server import Options, app_of
 from tests.gate.serve.test_streams import file_of, lines
-from tests.support.loopback import TOKENLAB
+from tests.support.loopback import TOKENLAB, Received, Reply, TwoSides
 from tests.support.serving import HEADERS, request_bytes, serving
 from tests.support.streaming import Streamer
-from tests.support.waiting import soon, until
+from tests.support.waiting import PATIENCE_S, soon, until
 
 UPLOAD = {**HEADERS, "Content-Type": "multipart/form-data; boundary=b"}
 UNSENT = request_bytes("/chat/v1/files", b"", UPLOAD)
@@ -79,3 +79,37 @@ def test_a_provider_that_never_reads(
         asyncio.run(main())
     assert sent[0]["status"] == 504
     assert [line["error"] for line in lines(tmp_path)] == ["timeout"]
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upload_that_is_redirected_is_not_sent_again_without_its_body(
+    sides: TwoSides, chunked: bool
+) -> None:
+    """Its body is passed on while it arrives, and cannot be had again."""
+
+    def redirecting(one: Received) -> Reply:
+        to = {"Location": "/v1/files/"}
+        return Reply(200, {"id": "file-1"}) if one.target.endswith("/") else Reply(307, {}, to)
+
+    sides.decide(100)
+    sides.previous.answer = redirecting
+    body = b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nhello\r\n--b--\r\n'
+    with serving(sides.path) as proxy, proxy.connect() as client:
+        client.settimeout(PATIENCE_S)
+        if chunked:
+            head = request_bytes("/chat/v1/files", b"", {**UPLOAD, "Connection": "close"})
+            head = head.replace(b"Content-Length: 0\r\n", b"Transfer-Encoding: chunked\r\n")
+            client.sendall(head + b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body))
+        else:
+            client.sendall(request_bytes("/chat/v1/files", body, {**UPLOAD, "Connection": "close"}))
+        said = b"".join(iter(lambda: client.recv(65_536), b""))
+        assert said.startswith(b"HTTP/1.1 502 ")
+        assert b"redirected an upload" in said
+    until(lambda: sides.lines())
+    (line,) = sides.lines()
+    assert (line["status"], line["outcome"], line["error"]) == (0, "error", "redirect")
+    assert [len(one.body) for one in sides.previous.received if not one.target.endswith("/")] == [
+        len(body)
+    ]
+    again = [one for one in sides.previous.received if one.target.endswith("/")]
+    assert all(one.header("content-length") == str(len(body)) for one in again), "broken off"
