@@ -255,3 +255,18 @@ def test_nothing_was_spent_in_an_empty_world(world: World, traffic: Traffic) -> 
     found: Sequence[Spend] = counted(world, MIDNIGHT + 1).spending.spends
     assert {one.cost for one in found} == {Decimal(0)}
     assert Spending().a_day is None
+
+
+def test_days_without_their_log_are_matched_again_when_it_is_back(
+    world: World, traffic: Traffic
+) -> None:
+    """A mount that was away for one count must not lose whose a cost is, for good."""
+    world.write(line(MIDNIGHT - 3 * DAY, side="previous"))
+    sent = [traffic.send(NOON + day * DAY) for day in range(10)]
+    now, away = NOON + 10 * DAY, world.log.with_name("away")
+    world.log.rename(away)
+    without = stand(world, counted(world, now), now)["chat"].spent
+    away.rename(world.log)
+    again = stand(world, counted(world, now + 600), now + 600)
+    assert without < sum(sent)
+    assert again["chat"].spent == again["all"].spent == sum(sent)

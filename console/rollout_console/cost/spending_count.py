@@ -157,6 +157,7 @@ class _Part:
         self.since: dict[int, float] = {}
         self._settling: dict[int, dict[Cell, Decimal]] = {}
         self._newest: dict[Cell, Decimal] = {}
+        self._has_log = True
 
     def match(
         self, room: "ApiKeys", file: RolloutFile, path: Path, folder: Path,
@@ -164,6 +165,9 @@ class _Part:
     ) -> Outcome:  # fmt: skip
         """Match the days' records with lines, and sum them by day and cell."""
         with reconcile(self._asked, room, file, path, folder, watcher, clock) as outcome:
+            log = outcome.piles.log
+            away = log.missing and file.prometheus is None  # else there may be none at all
+            self._has_log = not (away or log.unreadable)
             newest = round((outcome.horizon - DAY_S) * 1e6)
             for row in outcome.piles.rows("matched", "billed-only", "settling"):
                 if row.cost is None or row.at is None:
@@ -195,11 +199,16 @@ class _Part:
         tally.add_last_day(self._newest.items())
 
     def final(self, horizon: float) -> list[int]:
-        """Return the days that are final, where records were read up to ``horizon``."""
+        """Return the days that are final, where records were read up to ``horizon``.
+
+        None is where the log could not be read: its lines are what says whose a cost is.
+        """
         return [
             day
             for day in self.days
-            if (day + 1) * DAY_S + FINAL_AFTER_S <= horizon and not self._settling.get(day)
+            if self._has_log
+            and (day + 1) * DAY_S + FINAL_AFTER_S <= horizon
+            and not self._settling.get(day)
         ]
 
 

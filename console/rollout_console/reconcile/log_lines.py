@@ -97,7 +97,8 @@ class LogRead(msgspec.Struct, frozen=True):
 
     ``lines`` are TokenLab's of the period; ``uncharged`` of them are not expected to be charged.
     ``previous`` are those of the other side that would be, by route and org, where asked for.
-    ``unreadable`` is whether a file of the log is there and cannot be read.
+    ``unreadable`` is whether a file of the log is there and cannot be read, ``missing`` whether
+    there is none.
     """
 
     lines: int
@@ -106,6 +107,7 @@ class LogRead(msgspec.Struct, frozen=True):
     words: tuple[str, ...]
     previous: Mapping[tuple[str, str], PreviousLines] = {}
     unreadable: bool = False
+    missing: bool = False
 
 
 def read_lines(
@@ -148,7 +150,9 @@ def read_lines(
     ).fetchone()[0]
     begins_at = reader.begins_at if reader.begins_at > period.since else -inf
     words = tuple(_words(reader, period.since))
-    return LogRead(lines, uncharged, begins_at, words, previous, reader.unreadable)
+    return LogRead(
+        lines, uncharged, begins_at, words, previous, reader.unreadable, reader.missing
+    )  # fmt: skip
 
 
 def _rows(
