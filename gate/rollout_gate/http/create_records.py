@@ -189,7 +189,7 @@ def newest_like(
         "where route = ? and org = ? and fingerprint = ? and sent_at >= ?"
         " and state not in ('failed', 'cancelled')"
         " and not (state = 'completed' and task_id is null) order by sent_at desc limit 1",
-        (route, org, fingerprint, since),
+        (storable(route), storable(org), fingerprint, since),
     )
     return next(found, None)
 

@@ -224,6 +224,9 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
     bound = _identity(options.unix) if options.unix else None
     # uvicorn raises the signal again after its shutdown, for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    if not supervised and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        # A terminal that closes ends it as SIGTERM does, with the requests in flight.
+        signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
     try:
         with suppress(KeyboardInterrupt):
             if supervised:

@@ -230,7 +230,8 @@ def test_a_file_that_is_deleted(sides: TwoSides) -> None:
     assert len(sides.previous.received) == 1
 
 
-def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_stop_answers_what_is_in_flight(tmp_path: Path, number: int) -> None:
     with Streamer() as provider, serving(file_of(provider, tmp_path)) as proxy:
         with proxy.connect() as client:
             client.sendall(request_bytes(body=BODY))
@@ -238,7 +239,7 @@ def test_a_stop_answers_what_is_in_flight(tmp_path: Path) -> None:
             upstream.begin()
             upstream.say(CHUNK)
             read_until(client, CHUNK)
-            proxy.process.send_signal(signal.SIGTERM)
+            proxy.process.send_signal(number)
             until(lambda: refuses(proxy.address))
             upstream.say(STOP)
             upstream.end()
