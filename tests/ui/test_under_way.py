@@ -252,7 +252,10 @@ async def test_what_was_done_is_not_said_for_ever(
         await until_shown(pilot, lambda: not line(pilot))
 
 
-async def test_a_change_of_a_local_file_has_no_line(file: Path) -> None:
+async def test_a_change_of_a_local_file_has_no_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(under_way, "SHOWN_AFTER_S", 2.0)  # more than a busy host takes for it
     app = app_of(file)
     seen = []
     async with running(app) as pilot:

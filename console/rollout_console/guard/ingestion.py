@@ -122,7 +122,9 @@ class Ingestion:
         self._org_bins = OrgBins(self._windows)
         self._label_bins = {label: OrgBins(self._windows, label) for label in LABELS}
         self._errors = TopErrors()
-        self._seen: dict[str, dict[str, None]] = defaultdict(dict)
+        self._seen: dict[str, dict[str, int]] = defaultdict(dict)
+        """By route and org, in the order of their coming, when it was seen last, as a count."""
+        self._sights = 0
         self.last_line_at = 0.0
         self._lines = 0
         self._quality = LineQuality()
@@ -216,12 +218,16 @@ class Ingestion:
             self._see(route, org)
 
     def _see(self, route: str, org: str) -> None:
-        """Note an org as the newest; beyond _MOST_SEEN the one that was seen first is forgotten."""
+        """Note that an org was seen; beyond _MOST_SEEN those seen least recently are forgotten.
+
+        Their order stays that in which they came: rows of a screen must not change places.
+        """
         seen = self._seen[route]
-        seen.pop(org, None)
-        seen[org] = None
+        self._sights += 1
+        seen[org] = self._sights
         if len(seen) > _MOST_SEEN:
-            del seen[next(iter(seen))]
+            for name in sorted(seen, key=seen.__getitem__)[: _MOST_SEEN // 10 + 1]:
+                del seen[name]
 
     def _idle_s(self) -> float:
         """Return the seconds since the log was last written to (mtime); 0 if unreadable."""
