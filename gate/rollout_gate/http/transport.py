@@ -149,7 +149,8 @@ class _GateTransport:
                 response = self._inner.handle_request(sent)
                 found = self._kit.headers_of(response)
         except BaseException as error:
-            begun.failed(self._kit.name_of(error), sent=self._kit.was_sent(error))
+            name = self._kit.name_of(error, hops=len(history))
+            begun.failed(name, sent=self._kit.was_sent(error))
             raise
         begun.answered(response.status_code, found)
         return self._kit.passing(response, begun, self._kit.stream, history, found)
@@ -185,7 +186,8 @@ class _GateTransport:
         except BaseException as error:
             # A cancelled request counts as sent: nothing can be awaited then, nor needs to be.
             was_sent = self._kit.was_sent(error)
-            failed = partial(begun.failed, self._kit.name_of(error), sent=was_sent)
+            name = self._kit.name_of(error, hops=len(history))
+            failed = partial(begun.failed, name, sent=was_sent)
             await _off_loop(waits and not was_sent, failed)
             raise
         try:
@@ -369,12 +371,12 @@ class Kit:
         """Return a synthesized response, for which no request was sent."""
         return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
 
-    def name_of(self, error: BaseException) -> str:
-        """Return the access log's name of an error.
+    def name_of(self, error: BaseException, hops: int = 0) -> str:
+        """Return the access log's name of an error after a number of redirects.
 
         "unsent" is a request that was not tried for want of this host's resources, or of free
-        connections in the client's pool; "unsendable" is one that HTTP does not allow. No side is
-        at fault, and another side would be asked in vain.
+        connections in the client's pool; "unsendable" is one that HTTP does not allow, or whose
+        body was consumed before. No side is at fault, and another side would be asked in vain.
         """
         library = self.library
         if isinstance(error, (library.ConnectError, OSError)) and is_own(error):
@@ -387,8 +389,10 @@ class Kit:
             return "timeout"
         if isinstance(error, library.NetworkError):
             return "connect"
-        if isinstance(error, (library.TooManyRedirects, library.StreamConsumed)):
-            return "redirect"  # to a URL that cannot have the body, which was sent already
+        if isinstance(error, library.TooManyRedirects):
+            return "redirect"
+        if isinstance(error, library.StreamConsumed):  # a body that can be sent once alone
+            return "redirect" if hops else UNSENDABLE
         theirs = (library.HTTPError, library.InvalidURL)
         return "protocol" if isinstance(error, theirs) else "cancelled"
 

@@ -198,6 +198,8 @@ class ProxyApp:
                 f"route {request.route.name} has no previous_base_url in the rollout file, so the"
                 " previous provider cannot be reached",
             )
+        if isinstance(error, library.PoolTimeout):
+            return Refusal(503, "the proxy has no free connection to the provider")
         if isinstance(error, library.ConnectTimeout):
             return Refusal(504, "no connection to the provider within the time limit")
         if isinstance(error, library.TimeoutException):

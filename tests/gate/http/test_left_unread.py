@@ -248,3 +248,25 @@ def test_a_header_that_http_does_not_allow_blames_no_side(
     (line,) = sides.lines()
     assert (line["status"], line["outcome"], line["error"]) == (0, "abandoned", "unsendable")
     assert sides.tokenlab.received == []
+
+
+@libraries
+@pytest.mark.parametrize("redirects", [False, True], ids=["sent again", "redirected"])
+def test_a_body_that_can_be_sent_once_is_blamed_on_who_sends_it_again(
+    sides: TwoSides, library: Any, redirects: bool
+) -> None:
+    sides.decide(100)
+    moved = Reply(307, b"{}", {"Location": "/v1/elsewhere"})
+    sides.previous.answer = lambda _: moved if redirects else Reply(200, b"{}", {})
+    with gate_client(sides, library) as http:
+        sent = http.build_request(
+            "POST", f"{sides.previous.url}/v1/files", content=(one for one in [b"a"])
+        )
+        if not redirects:
+            http.send(sent)
+        with pytest.raises(library.StreamConsumed):
+            http.send(sent, follow_redirects=True)
+    last = sides.lines()[-1]
+    theirs = (0, "error", "redirect")
+    own = (0, "abandoned", "unsendable")
+    assert (last["status"], last["outcome"], last["error"]) == (theirs if redirects else own)
