@@ -22,6 +22,10 @@ log = logging.getLogger("rollout_gate")
 
 REVISION_DIGITS = 12
 """Length to which the revision of a decision is truncated in a record."""
+MOST_NAME = 256
+"""Limit in characters of a route, an org or a model in a record: readers refuse longer ones."""
+MOST_ID = 200
+"""Limit in characters of an id in a record."""
 
 MOST_REPORTED = 16
 """Limit of the deduplication: the number of types of exceptions that are reported."""

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.scaffold.draft import (
-    MOST_NAME,
     USUAL_PREVIOUS,
     Draft,
     RouteDraft,
@@ -22,6 +21,7 @@ from rollout_console.scaffold.draft import (
 )
 from rollout_console.scaffold.errors import ScaffoldError
 from rollout_console.scaffold.template import rollout_text
+from rollout_gate.access_log import MOST_NAME
 from rollout_gate.file.formats import base_url_problem
 from rollout_gate.file.model import FORMATS, MEDIA_FORMATS, GuardSettings, RampSettings
 from rollout_gate.file.parse import parse

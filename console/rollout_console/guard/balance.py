@@ -52,7 +52,8 @@ class BalanceSources:
         if credential.secret is None:
             return credential.problem
         made_of = (file.base_url, credential.secret)
-        if self._source is None or self._made_of != made_of:
+        source = self._source  # once: aclose, in another thread, may empty the cache meanwhile
+        if source is None or self._made_of != made_of:
             # Lazy import: loading httpx would delay the first screen.
             from rollout_console.tokenlab.client import ManagementClient
 
@@ -60,11 +61,11 @@ class BalanceSources:
                 client = ManagementClient(file.base_url, credential.secret)
             except ApiError as error:
                 return str(error)
-            if self._source is not None:
-                self._replaced.append(self._source)
-            self._source, self._made_of = made, _ = BalanceSource(client), made_of
-            return made
-        return self._source
+            if source is not None:
+                self._replaced.append(source)
+            source = self._source = BalanceSource(client)
+            self._made_of = made_of
+        return source
 
     async def aclose(self) -> None:
         """Close the connections of what was returned; the next source has connections of its own.

@@ -157,9 +157,7 @@ class Mirror:
             return
         with record_lock(self._path):
             self._read_again()
-            if (
-                not self._etcd_rollbacks
-            ):  # those are undone by a version that is read from etcd alone
+            if not self._etcd_rollbacks:  # only a version that is read from etcd undoes those
                 self._look()
 
     def _look(self) -> None:

@@ -12,6 +12,7 @@ from rollout_console.common.listing import counted
 from rollout_console.health.log.record import BillingRecord
 from rollout_console.health.log.time_range import LogReader
 from rollout_console.reconcile.store import micros
+from rollout_gate.access_log import MOST_ID
 
 CHARGED = frozenset(
     (
@@ -30,8 +31,6 @@ BEGINS_LATER = "the log has no line from before"
 """How the sentence begins that a log does not go back to the period's begin."""
 
 _MEDIA = frozenset(("image", "video", "music", "3d"))
-_MOST_ID = 200
-"""Characters of an id in the log, see ``rollout_gate.http.response_recorder``."""
 _MOST_TOKENS = 10**15
 _QUIET_S = 60.0
 _NO_ID = ("", "redacted")
@@ -208,7 +207,7 @@ def _count(
 
 
 def _id(text: str | None) -> str | None:
-    return None if text is None or text in _NO_ID else text[:_MOST_ID]
+    return None if text is None or text in _NO_ID else text[:MOST_ID]
 
 
 def _index(db: sqlite3.Connection) -> None:

@@ -6,12 +6,10 @@ from collections.abc import Iterable
 
 import msgspec
 
+from rollout_gate.access_log import MOST_NAME
 from rollout_gate.file.formats import base_url_problem, sdk_base_url, url_problem
 from rollout_gate.file.model import DEFAULT_BASE_URL, MEDIA_FORMATS
 from rollout_gate.secret import is_credential
-
-MOST_NAME = 256
-"""The longest name (characters) that the console accepts in a line of the access log."""
 
 USUAL_NAME = {
     "openai_chat_completions": "chat",

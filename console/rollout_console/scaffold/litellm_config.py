@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 
 from rollout_console.scaffold.draft import (
-    MOST_NAME,
     USUAL_PREVIOUS,
     RouteDraft,
     model_problem,
@@ -23,6 +22,7 @@ from rollout_console.scaffold.draft import (
     unique_name,
 )
 from rollout_console.scaffold.errors import ScaffoldError
+from rollout_gate.access_log import MOST_NAME
 from rollout_gate.file.read import read_regular
 from rollout_gate.secret import redacted
 from rollout_gate.untrusted import BYTE_ORDER_MARK

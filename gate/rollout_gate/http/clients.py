@@ -17,8 +17,8 @@ from rollout_gate.file.model import Side
 from rollout_gate.gate import Gate
 from rollout_gate.http import network
 from rollout_gate.http.credentials import Credential, checked, checked_names
+from rollout_gate.http.current_log import CurrentLog
 from rollout_gate.http.request_lifecycle import Exchanges
-from rollout_gate.http.response_recorder import LogOf
 from rollout_gate.http.routing import Router
 from rollout_gate.http.transport import Kit, kit_of
 
@@ -159,7 +159,7 @@ def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchang
         gate, subject, tokenlab_key, previous_key, _models(options.get("models")),
         checked_names(options.get("forward_headers", ())),
     )  # fmt: skip
-    return Exchanges(router, LogOf(gate, options.get("access_log")), options.get("ledger"))
+    return Exchanges(router, CurrentLog(gate, options.get("access_log")), options.get("ledger"))
 
 
 def _models(models: Mapping[Side, str] | None) -> Mapping[Side, str] | None:

@@ -23,6 +23,7 @@ from rollout_gate.http.attempts import (
     digest_of,
 )
 from rollout_gate.http.credentials import Headers
+from rollout_gate.http.current_log import CurrentLog
 from rollout_gate.http.id_store import IDS_NAME, IdStore, ids_at
 from rollout_gate.http.operations import (
     DECIDED,
@@ -36,7 +37,7 @@ from rollout_gate.http.operations import (
 )
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
 from rollout_gate.http.request_shape import same_origin, shape_of, task_of
-from rollout_gate.http.response_recorder import LogOf, Recorder
+from rollout_gate.http.response_recorder import Recorder
 from rollout_gate.http.routing import Outgoing, Router, creates_of
 from rollout_gate.paths import LEDGER_NAME
 
@@ -227,7 +228,7 @@ class Exchanges:
     def __init__(
         self,
         router: Router,
-        log: LogOf,
+        log: CurrentLog,
         ledger: "TaskLedger | None",
         retries: Retries = attempt_of,
     ) -> None:

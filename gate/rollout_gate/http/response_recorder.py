@@ -4,23 +4,26 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 import msgspec
 
-from rollout_gate.access_log import REVISION_DIGITS, AccessLine, AccessLog, timestamp
+from rollout_gate.access_log import (
+    MOST_ID,
+    MOST_NAME,
+    REVISION_DIGITS,
+    AccessLine,
+    AccessLog,
+    timestamp,
+)
 from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.answers.status_class import LEFT
 from rollout_gate.content_encoding import decompressed, is_corrupt
-from rollout_gate.file.model import RolloutFile
-from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.task_answers import NO_TASK, TaskAnswer, task_answer
-from rollout_gate.paths import absolute
 from rollout_gate.secret import redacted
 from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
 
@@ -32,10 +35,7 @@ ids in it. The chunks are shared with the application's client, so they take no 
 MOST_TASK = 1024 * 1024
 """Limit in bytes of an answer that may be a task or the media themselves: larger ones are media."""
 MOST_CODE = 60
-_MOST_ID = 200
-"""Lengths in characters to which codes and finish reasons, and ids, are truncated in the log."""
-_MOST_NAME = 256
-"""Length in characters of an org id or a model that readers of the log accept."""
+"""Length in characters to which codes and finish reasons are truncated in the log."""
 _HASH_DIGITS = 12
 _EVENTS = "text/event-stream"
 _HOST = os.uname().nodename
@@ -65,61 +65,6 @@ _answer_of = msgspec.json.Decoder(_Answer)
 _answers_of = msgspec.json.Decoder(list[_Answer])
 _error_of = msgspec.json.Decoder(_Error)
 _text_of = msgspec.json.Decoder(str)
-
-
-class LogOf:
-    """The access log that the current rollout file of a gate names, or one that was given."""
-
-    def __init__(self, gate: Gate, given: str | Path | None) -> None:
-        self._gate = gate
-        self._given = None if given is None else absolute(given)
-        if self._given is not None and "\0" in str(self._given):
-            raise ValueError("access_log is no path: it has a NUL")
-        self._current: tuple[AccessLog, RolloutFile | None, int] | None = None
-        if problem := self.problem():
-            gate.report(("access log", str(self._path())), problem)
-
-    def problem(self) -> str:
-        """Return why no line can be written now, in a sentence; empty where one can.
-
-        It is asked at the start, as a request would notice it too late; nothing is created.
-        """
-        if self._given is None and self._gate.file is None:
-            return ""
-        path = self._path()
-        try:
-            if path.is_dir():
-                why = "it is a folder"
-            elif path.exists():
-                why = "" if os.access(path, os.W_OK) else "it may not be written"
-            elif not path.parent.is_dir():
-                why = f"there is no folder {path.parent}"
-            else:
-                can = os.access(path.parent, os.W_OK | os.X_OK)
-                why = "" if can else "its folder may not be written"
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or "it is no path"
-        return f"{path} cannot be written to: {why}; requests have no line in it" if why else ""
-
-    def get(self) -> AccessLog:
-        """Return the log to write to."""
-        current, file, process = self._current, self._gate.file, os.getpid()
-        if current is not None and current[1] is file and current[2] == process:
-            return current[0]
-        path, log = self._path(), None if current is None else current[0]
-        if log is None or log.path != path:
-            # The log before is closed by its finalizer, after the last request that writes to it.
-            log = AccessLog(path, on_line=self._gate.line_appended)
-        self._current = log, file, process
-        return log
-
-    def _path(self) -> Path:
-        if self._given is not None:
-            return self._given
-        file = self._gate.file
-        name = file.access_log if file is not None else "access.jsonl"
-        # In a pattern for several writers, * is replaced: each process has a file of its own.
-        return self._gate.path.parent / name.replace("*", _own_name())
 
 
 class Recorder:
@@ -260,17 +205,14 @@ class Recorder:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the outcome is known by what came, so that who leaves now changes nothing.
-
-        It is so after the last word of a response, and from its first where its status is an error.
-        """
+        """Whether the response came to its last word, so that who leaves now changes nothing."""
         if self._done:
             return False
         try:
             found = self._conclusion_if_left()
         except NoAnswerError:
             return True
-        return self._is_refused or (found is not None and found.outcome != "abandoned")
+        return found is not None and found.outcome != "abandoned"
 
     @property
     def _is_refused(self) -> bool:
@@ -439,7 +381,7 @@ class Recorder:
         if out.creates and named is None:
             named = self.task.id if out.creates == "task" or self.task.is_task else None
         task = out.task_id or named
-        return task and task[:_MOST_ID]
+        return task and task[:MOST_ID]
 
     def _may_name_ids(self) -> bool:
         """Whether the body may have ids for the log: searching it is faster than decoding it.
@@ -480,7 +422,7 @@ class Recorder:
                 return value[:MOST_TEXT]
         return None
 
-    def without_secret(self, text: str | None, most: int = _MOST_ID) -> str | None:
+    def without_secret(self, text: str | None, most: int = MOST_ID) -> str | None:
         """Drop a text that has a credential of the request, as a server echoes one; cut it.
 
         It is cut last: the part of a credential before a cut would not be recognized.
@@ -502,12 +444,12 @@ class Recorder:
 
 def _name(text: str) -> str:
     """Cut a name that is longer than the log's readers take, and tell it by a hash from others."""
-    if len(text) <= _MOST_NAME:
+    if len(text) <= MOST_NAME:
         return text
     import hashlib  # lazy import: httpx and httpx2 have loaded it, with OpenSSL
 
     digits = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
-    return f"{text[: _MOST_NAME - _HASH_DIGITS - 1]}…{digits}"
+    return f"{text[: MOST_NAME - _HASH_DIGITS - 1]}…{digits}"
 
 
 def _say_unread(error: Exception) -> None:
@@ -535,7 +477,3 @@ def _id(value: msgspec.Raw) -> str | None:
         return decode_json(value, _text_of)[:MOST_TEXT] or None
     except UndecodableError:
         return None
-
-
-def _own_name() -> str:
-    return f"{os.uname().nodename}-{os.getpid()}"

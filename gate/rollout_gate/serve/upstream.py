@@ -9,9 +9,9 @@ from rollout_gate.gate import Gate
 from rollout_gate.http import network
 from rollout_gate.http.attempts import DeclaredRetries
 from rollout_gate.http.clients import CONNECT_S, TIMEOUT_S
+from rollout_gate.http.current_log import CurrentLog
 from rollout_gate.http.id_store import flush_all
 from rollout_gate.http.request_lifecycle import Exchanges
-from rollout_gate.http.response_recorder import LogOf
 from rollout_gate.http.routing import Remedies, Router
 from rollout_gate.http.transport import REDIRECTS, Kit, kit_of
 from rollout_gate.serve.answers import Headers
@@ -56,7 +56,7 @@ class Upstream:
         self._tokenlab_key = tokenlab_key
         self._previous_keys = previous_keys
         self._forward = forward
-        self._log = LogOf(gate, access_log)
+        self._log = CurrentLog(gate, access_log)
         self._retries = DeclaredRetries()
         make = partial(network.transport, self.kit.library, {}, is_async=True)
         self._inner = _Known(self.kit, ShardedPool(self.kit.library, make))

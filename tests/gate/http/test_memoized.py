@@ -16,10 +16,11 @@ from rollout_gate.file.parse import parse
 from rollout_gate.http import request_shape, routing
 from rollout_gate.http.attempts import MOST_ATTEMPTS, _last_call, attempt_of
 from rollout_gate.http.credentials import credentials_in, for_previous, for_tokenlab
+from rollout_gate.http.current_log import CurrentLog
 from rollout_gate.http.operations import DECIDED
 from rollout_gate.http.request_lifecycle import Exchange
 from rollout_gate.http.request_shape import call_of, origin_of
-from rollout_gate.http.response_recorder import LogOf, Recorder
+from rollout_gate.http.response_recorder import Recorder
 from rollout_gate.http.routing import Router
 from rollout_gate.http.transport import kit_of
 
@@ -117,7 +118,7 @@ def test_nothing_secret_or_long_is_kept_in_memory(gate: Gate, url: str, model: s
             DECIDED[side],
         )  # fmt: skip
         # As one that follows a redirect, which may be to a signed URL.
-        exchange = Exchange(replace(out, url=url), Recorder(LogOf(gate, None).get(), out, 1))
+        exchange = Exchange(replace(out, url=url), Recorder(CurrentLog(gate, None).get(), out, 1))
         kit.outgoing(library.Request("POST", URL, content=b""), exchange, None)
     tables = (
         request_shape._remembered_call, request_shape._remembered_origin,
@@ -128,7 +129,7 @@ def test_nothing_secret_or_long_is_kept_in_memory(gate: Gate, url: str, model: s
 
 
 def test_the_access_log_follows_the_file_and_the_process(gate: Gate) -> None:
-    log = LogOf(gate, None)
+    log = CurrentLog(gate, None)
     first = log.get()
     assert first.path.name == "a.jsonl"
     assert log.get() is first
@@ -140,7 +141,7 @@ def test_the_access_log_follows_the_file_and_the_process(gate: Gate) -> None:
 
 def test_another_process_has_a_log_of_its_own(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     gate.take(parse(text(log="logs-*.jsonl").encode()))
-    log = LogOf(gate, None)
+    log = CurrentLog(gate, None)
     before = log.get().path
     monkeypatch.setattr(os, "getpid", lambda: 77_777)  # as in a forked child
     assert log.get().path.name == f"logs-{os.uname().nodename}-77777.jsonl" != before.name

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from rollout_gate.access_log import MOST_NAME
 from rollout_gate.answers.status_class import (
     StatusClass,
     class_of_answer,
@@ -14,7 +15,7 @@ from rollout_gate.answers.status_class import (
 
 __all__ = ["AccessRecord", "BillingRecord", "JobRecord", "StatusClass", "classify"]
 
-_Name = Annotated[str, msgspec.Meta(max_length=256)]
+_Name = Annotated[str, msgspec.Meta(max_length=MOST_NAME)]
 """Names are kept in memory as long as there is traffic, so their length (characters) is bounded."""
 
 _Count = Annotated[int, msgspec.Meta(ge=-(10**15), le=10**15)]

@@ -22,9 +22,8 @@ from rollout_console.health.windows.codes import (
     UNTIMED,
 )
 from rollout_console.health.windows.quantiles import bucket_of
+from rollout_gate.access_log import MOST_NAME
 
-MOST_NAME = 256
-"""Length of a label's value in characters, as of the names in a line of the access log."""
 MOST_COUNT = 10**9
 """A value above this is no count of requests in a few seconds."""
 
