@@ -16,8 +16,10 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
+from rollout_console.history.rows import NewChange
 from rollout_gate.file.errors import RolloutError, UnknownOrg, UnknownRoute
 from rollout_gate.file.parse import parse
+from rollout_gate.file.revision import revision_of
 
 
 def org(switch: Switch, name: str = "acme") -> tuple[int, bool]:
@@ -227,6 +229,14 @@ def test_a_command_finds_the_last_good_version_in_the_history(
     other.open_or_last_good()
     other.apply(other.planner.plan_rollback("chat", "acme", "drill"), reason="drill")
     assert org(other) == (500, True)
+    (newest,), _ = other.recent(1)
+    row = NewChange(
+        file, newest.at, other.who, "set", "chat", "acme", "5", "6", "", "",
+        newest.revision, revision_of(BROKEN), file.read_bytes(), BROKEN,
+    )  # fmt: skip
+    other.history.commit(other.history.begin(*[row] * 60))
+    file.write_bytes(BROKEN)
+    assert other.open_or_last_good().revision == newest.revision, "behind many rows of no use"
     fresh = Switch(file, History(tmp_path / "none.sqlite3"), Actor("al", "gw-02"))
     file.write_bytes(BROKEN)
     with pytest.raises(RolloutError, match="line 2"):

@@ -24,7 +24,7 @@ from rollout_console.fleet.opening import open_shared, shared_switch
 from rollout_console.fleet.shared_file import SharedFile
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
-from rollout_console.history.history import KEPT
+from rollout_console.history.retention import KEPT
 from rollout_console.history.rows import NewChange
 from rollout_console.readiness.plan_file import PlanFile
 from rollout_gate.file.parse import parse

@@ -6,7 +6,7 @@ import sqlite3
 import stat
 import time
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -122,7 +122,7 @@ def test_the_rows_of_one_write_stay_together_however_many_they_are(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change of more orgs than changes are kept can be undone as any other."""
-    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
+    monkeypatch.setattr("rollout_console.history.retention.KEPT", 5)
     for number in range(60):
         history.commit(history.begin(change(b"%d" % number, b"%d" % (number + 1))))
     history.commit(history.begin(*[change(b"60", b"61")] * 40))
@@ -138,10 +138,31 @@ def test_the_rows_of_one_write_stay_together_however_many_they_are(
     assert history.text_of(FILE, revision_of(b"60")) == b"60"
 
 
+def test_since_when_all_is_known_is_later_once_writes_were_pruned(
+    history: History, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Few rows are left where the newest write has many; notes are older than what is left."""
+    monkeypatch.setattr("rollout_console.history.retention.KEPT", 5)
+    monkeypatch.setattr("rollout_console.history.retention.MOST_ROWS", 50)
+    FILE.write_bytes(b"0")
+    seen_at = AT - timedelta(days=2)
+    history.see(
+        FILE, Actor("jo", "gw-01"), seen_at, (revision_of(b"0"), b"0"), lambda *_: Edited("")
+    )
+    history.record(replace(change(b"0", b"0", action="undelivered"), at=AT - timedelta(days=1)))
+    history.commit(history.begin(change(b"0", b"1")))
+    assert history.known(FILE)[1] == seen_at
+    later = AT + timedelta(hours=1)
+    many = [replace(change(b"1", b"2"), at=later, org=f"o{number}") for number in range(60)]
+    history.commit(history.begin(*many))
+    assert [row.action for row in history.rows(FILE)] == ["set"] * 60 + ["undelivered"]
+    assert history.known(FILE)[1] == later
+
+
 def test_attempts_that_came_to_nothing_displace_no_change(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
+    monkeypatch.setattr("rollout_console.history.retention.KEPT", 5)
     for number in range(5):
         history.commit(history.begin(change(b"%d" % number, b"%d" % (number + 1))))
     for _ in range(120):
@@ -521,7 +542,7 @@ def test_a_crash_before_a_group_is_settled_by_the_group(history: History) -> Non
 def test_groups_do_not_outrun_the_retention(
     history: History, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rollout_console.history.history.KEPT", 5)
+    monkeypatch.setattr("rollout_console.history.retention.KEPT", 5)
     for number in range(60):
         history.commit(history.begin(*group(b"%d" % number, b"%d" % (number + 1))))
     assert len(history.rows(FILE)) <= 5 + 50

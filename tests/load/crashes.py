@@ -30,7 +30,6 @@ from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.errors import NothingToDo, OperationError
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
-from rollout_console.history.history import KEPT
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
 from rollout_gate import Gate
@@ -361,7 +360,7 @@ def race(tally: Tally, seconds: float, least_kills: int = 0) -> None:
 
 
 def _rows(path: Path) -> dict[int, Change]:
-    return {row.id: row for row in history_of(path).rows(path, KEPT)}
+    return {row.id: row for row in history_of(path).rows(path, None)}
 
 
 def _misread(rows: Sequence[Change], revision: str) -> Iterator[str]:

@@ -22,6 +22,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.health.log.probe_log import ProbeLine, append_probe, probe_log_path
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
+from rollout_console.history.rows import NewChange
 from rollout_console.readiness.phases import Phases
 from rollout_console.readiness.plan_file import PlanFile, PlanState, Sample, Tick
 from rollout_console.readiness.playbook import (
@@ -215,7 +216,13 @@ def test_the_end_is_stable_drilled_and_written_down(switch: Switch, tmp_path: Pa
     early.apply(early.planner.plan_rollback("chat", "acme", "a drill"))
     early.apply(early.planner.plan_resume("chat", "acme"), override=True, reason="drill over")
     assert missing() == {"cleanup.playbook"}
-    file = parsed(early)
+    file, data = parsed(early), early.path.read_bytes()
+    a_row = NewChange(
+        early.path, then, early.who, "set", "chat", "acme", "100", "100", "", "",
+        file.revision, file.revision, data, data,
+    )  # fmt: skip
+    early.history.commit(early.history.begin(*[a_row] * 1100))
+    assert missing() == {"cleanup.playbook"}, "the drill is found behind a write of all orgs"
     put_playbook(
         playbook_path(early.path),
         playbook(early.path, file, room.plan(), room.states(file), NOW),

@@ -28,16 +28,17 @@ from rollout_console.common.errors import Held, NothingToDo, NotRecorded
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
-from rollout_console.history.history import KEPT, History
+from rollout_console.history.history import History
 from rollout_console.history.rows import UNKNOWN_AUTHOR, Change, Edited, NewChange
 from rollout_gate.file.errors import RolloutError
 from rollout_gate.file.revision import SHORT
 from rollout_gate.secret import redacted
 
-_LOOK_BACK = 100
-"""History rows read again at each look: write-ahead rows complete slightly out of order."""
 _TRIES = 5
-_LOOK_BACK = 50
+_ROWS_AGAIN = 100
+"""History rows that are read again at each look: write-ahead rows may be settled out of order."""
+_REVISIONS_TRIED = 50
+"""Limit of the revisions of the history that are tried in place of an invalid file."""
 
 
 class Done(msgspec.Struct, frozen=True):
@@ -160,8 +161,10 @@ class Switch:
         try:
             return self.open()
         except RolloutError:
-            rows, _ = self.recent(_LOOK_BACK)
-            for revision in dict.fromkeys(row.revision for row in rows):
+            revisions: list[str] = []
+            with suppress(HistoryError):
+                revisions = self.history.revisions(self.path, _REVISIONS_TRIED)
+            for revision in revisions:
                 with suppress(HistoryError, RolloutError):
                     return self.store.adopt(self.history.text_of(self.path, revision))
             raise
@@ -218,10 +221,11 @@ class Switch:
         words = edited.words if edited is not None else ""
         return Edit(f"{who}: {words or after.revision[:SHORT]}", latch_gone, ours=False)
 
-    def recent(self, limit: int, *, notes: bool = True) -> tuple[list[Change], str]:
+    def recent(self, limit: int | None, *, notes: bool = True) -> tuple[list[Change], str]:
         """Return the newest changes, or none and the reason why they cannot be read.
 
-        Without ``notes`` events are left out that are no change of the file.
+        At most ``limit`` rows, all that are kept for None. Without ``notes`` events are left out
+        that are no change of the file.
         """
         try:
             return self.history.rows(self.path, limit, notes=notes), ""
@@ -242,19 +246,14 @@ class Switch:
         Of a history whose newest id is an older one, which was replaced, all are returned.
         """
         try:
-            newest = self.history.newest_id(self.path)
-            after = max(known_to - _LOOK_BACK, 0) if newest >= known_to else 0
             # First: a change that is made meanwhile may have its rows, and not its revision.
             revision, since = self.history.known(self.path)
-            rows = self.history.rows(self.path, KEPT, after=after)
-            while rows and len(rows) % KEPT == 0:  # one write may have more rows than that
-                more = self.history.rows(self.path, KEPT, len(rows), after=after)
-                if not more:
-                    break
-                rows += more
+            rows = self.history.rows(self.path, None, after=max(known_to - _ROWS_AGAIN, 0))
+            if known_to and (not rows or rows[0].id < known_to):
+                rows = self.history.rows(self.path, None)
         except HistoryError:
             return Recorded()
-        newest = rows[0].id if rows else newest
+        newest = rows[0].id if rows else 0
         return Recorded(rows, revision, inf if since is None else since.timestamp(), newest)
 
     def note_undelivered(self, said: str, reason: str) -> None:

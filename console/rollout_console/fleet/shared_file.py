@@ -29,7 +29,7 @@ from rollout_console.fleet.shared_history import SharedHistory
 from rollout_console.fleet.view import NO_WRITES, PARTS, View, changed_key, history_key, read_view
 from rollout_console.fleet.working_copy import WorkingCopy
 from rollout_console.history.errors import Corrupt, HistoryError, Locked
-from rollout_console.history.history import KEPT
+from rollout_console.history.retention import KEPT
 from rollout_console.history.rows import NewChange
 from rollout_gate.file.revision import revision_of
 

@@ -25,7 +25,8 @@ from rollout_console.fleet.kept_change import (
 from rollout_console.fleet.view import View
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import Corrupt, HistoryError
-from rollout_console.history.history import History, newest_change, prune, transaction
+from rollout_console.history.history import History, newest_change, transaction
+from rollout_console.history.retention import prune
 from rollout_console.history.rows import Describe, Edited, NewChange, insert_values
 
 SHOWN = 12

@@ -4,16 +4,24 @@ import os
 import sqlite3
 import time
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from datetime import datetime
 from math import inf
 from pathlib import Path
 
 from rollout_console.common.files import real_path
-from rollout_console.common.process_id import may_live, process_id
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError, Locked
+from rollout_console.history.recovery import (
+    is_dead,
+    is_dead_or_own,
+    pending,
+    recover,
+    revision_at,
+    settle,
+)
+from rollout_console.history.retention import PRUNED_EVERY, prune
 from rollout_console.history.rows import (
     NOTES,
     Change,
@@ -26,21 +34,11 @@ from rollout_console.history.rows import (
     insert_values,
 )
 from rollout_console.history.schema import BUSY_S, FAULTS, fault, open_to_read, open_to_write
-from rollout_gate.file.read import read_regular
-from rollout_gate.file.revision import revision_of
 
-KEPT = 1_000
-"""Retention: how many writes of a file are kept, with their texts, and how many notes."""
-_MOST_ROWS = 20_000
-"""Limit of their rows: a write of all orgs has one for each."""
-
-_PRUNED_EVERY = 50
 _TICK_NS = 20_000_000
 _LEAST_PREFIX = 7
 _SHOWN = 12
 _LOCKED_FOR_S = 5.0
-_ATTEMPTS_KEPT = 50
-"""Retention of abandoned attempts, which are kept to explain what a missing row was."""
 
 
 class History:
@@ -102,17 +100,18 @@ class History:
         return self._insert(changes, "pending")
 
     def commit(self, row: int) -> None:
-        """Mark an intent as applied, and periodically prune all but the newest KEPT changes."""
+        """Mark an intent as applied; the history is pruned periodically."""
         with self._writing() as db:
-            rows = _settle(db, row, "applied")
+            rows = settle(db, row, "applied")
             found = db.execute("SELECT file FROM changes WHERE id = ?", (row,)).fetchone()
-            if found is not None and -row % _PRUNED_EVERY < rows:  # one of them is a multiple
-                prune(db, found["file"])
+            if found is not None and -row % PRUNED_EVERY < rows:  # one of them is a multiple
+                with transaction(db):
+                    prune(db, found["file"])
 
     def abandon(self, row: int) -> None:
         """Mark an intent as abandoned: the file was not changed."""
         with self._writing() as db:
-            _settle(db, row, "abandoned")
+            settle(db, row, "abandoned")
 
     def see(
         self, file: Path, who: Actor, at: datetime, now: tuple[str, bytes], describe: Describe
@@ -130,13 +129,13 @@ class History:
             if (
                 known is not None
                 and _newest_revision(known, name) == revision
-                and not _pending(known, name)
+                and not pending(known, name)
             ):
                 return None
         with self._writing() as db, transaction(db):
-            _recover(db, name, file, lambda row: not may_live(_process(row)))
+            recover(db, name, file, is_dead)
             # Compare again under the database's write lock: the read may be stale.
-            if _newest_revision(db, name) is not None and _revision_at(file) != revision:
+            if _newest_revision(db, name) is not None and revision_at(file) != revision:
                 return None
             return self._see(db, name, (file, who, at), (revision, text), describe)
 
@@ -191,12 +190,12 @@ class History:
             if old is None:
                 continue
             with closing(old), self._translated():
+                key = (_as_text(real_path(file)),)
                 rows = old.execute(
-                    "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id",
-                    (_as_text(real_path(file)),),
+                    "SELECT * FROM changes WHERE file = ? AND state = 'applied' ORDER BY id", key
                 ).fetchall()
                 texts = old.execute(
-                    "SELECT revision, packed FROM texts WHERE file = ?", (str(real_path(file)),)
+                    "SELECT revision, packed FROM texts WHERE file = ?", key
                 ).fetchall()
                 if rows:
                     with self._writing() as db:
@@ -211,16 +210,23 @@ class History:
         """
         name = self._identity(file)
         with self._reading() as known:
-            if known is None or not _pending(known, name):
+            if known is None or not pending(known, name):
                 return
         with self._writing() as db, transaction(db):
-            _recover(db, name, file, lambda row: not _may_live(row))
+            recover(db, name, file, is_dead_or_own)
 
     def rows(
-        self, file: Path, limit: int = 100, offset: int = 0, *, after: int = 0, notes: bool = True
+        self,
+        file: Path,
+        limit: int | None = 100,
+        offset: int = 0,
+        *,
+        after: int = 0,
+        notes: bool = True,
     ) -> list[Change]:
         """Return the applied changes, newest first; those after the id ``after``, unless 0.
 
+        At most ``limit`` rows, of which one write may have thousands; all that are kept for None.
         Without ``notes`` events are left out that are no change of the file.
         """
         among = "" if notes else f" AND action NOT IN {NOTES}"
@@ -230,37 +236,37 @@ class History:
             found = db.execute(
                 "SELECT * FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
                 f" AND (? = 0 OR id > ?){among} ORDER BY id DESC LIMIT ? OFFSET ?",
-                (self._identity(file), after, after, limit, offset),
+                (self._identity(file), after, after, -1 if limit is None else limit, offset),
             ).fetchall()
             return [change_of(row) for row in found]
 
-    def newest_id(self, file: Path) -> int:
-        """Return the id of the newest applied row; 0 where there is none."""
+    def revisions(self, file: Path, limit: int) -> list[str]:
+        """Return the newest revisions that changes have made, newest first."""
         with self._reading() as db:
             if db is None:
-                return 0
+                return []
             found = db.execute(
-                "SELECT max(id) FROM changes WHERE file = ? AND state = 'applied'",
-                (self._identity(file),),
-            ).fetchone()
-            return int(found[0] or 0)
+                "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"
+                " GROUP BY revision ORDER BY max(id) DESC LIMIT ?",
+                (self._identity(file), limit),
+            ).fetchall()
+            return [str(row["revision"]) for row in found]
 
     def known(self, file: Path) -> tuple[str, datetime | None]:
         """Return the last known revision of the file, and the time since which all its changes are
-        recorded; empty and None where that is not known. Only the newest KEPT changes are kept.
+        recorded; empty and None where that is not known. Older ones may have been pruned.
         """
         with self._reading() as db:
             if db is None:
                 return "", None
             name = self._identity(file)
             first = db.execute(
-                "SELECT at, count(*) OVER () AS n FROM changes"
-                " WHERE file = ? AND state = 'applied' ORDER BY id LIMIT 1",
+                "SELECT at FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
+                f" AND action NOT IN {NOTES} ORDER BY id LIMIT 1",
                 (name,),
             ).fetchone()
             times = [] if first is None else [first["at"]]
-            is_whole = first is None or first["n"] < KEPT - _PRUNED_EVERY
-            if is_whole and _has_seen(db, "since"):
+            if _has_seen(db, "since"):  # empty once writes were pruned
                 seen = db.execute("SELECT since FROM seen WHERE file = ?", (name,)).fetchone()
                 times += [seen["since"]] if seen is not None and seen["since"] else []
             since = min(map(datetime.fromisoformat, times), default=None)
@@ -412,12 +418,6 @@ def _has_groups(db: sqlite3.Connection) -> bool:
     return db.execute(wanted).fetchone() is not None
 
 
-def _settle(db: sqlite3.Connection, row: int, state: str) -> int:
-    """Set the state of a row, and of the group that it is the first of; return how many it were."""
-    settled = "UPDATE changes SET state = ? WHERE id = ? OR group_id = ?"
-    return db.execute(settled, (state, row, row)).rowcount
-
-
 def _has_seen(db: sqlite3.Connection, column: str = "revision") -> bool:
     """Whether the column exists in ``seen``: a database opened to read may have an older schema."""
     wanted = "SELECT 1 FROM pragma_table_info('seen') WHERE name = ?"
@@ -459,74 +459,6 @@ def _as_text(path: Path | str) -> str:
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
-def prune(db: sqlite3.Connection, file: str) -> None:
-    """Delete all but the newest KEPT writes; notes and abandoned attempts do not count as such.
-
-    The rows of one write stay together, however many they are: half of them could not be undone.
-    Of writes of many rows fewer are kept, down to the newest.
-    """
-    made = "state IN ('applied', 'pending')"
-    for which, keep in (
-        (f"{made} AND action NOT IN {NOTES}", KEPT),
-        (f"{made} AND action IN {NOTES}", KEPT),
-        ("state = 'abandoned'", _ATTEMPTS_KEPT),
-    ):
-        db.execute(
-            "WITH writes AS (SELECT coalesce(group_id, id) AS name, max(id) AS last, count(*) AS n"  # noqa: S608
-            f" FROM changes WHERE file = :file AND {which} GROUP BY name"
-            " ORDER BY last DESC LIMIT :keep),"
-            " counted AS (SELECT name, n, sum(n) OVER (ORDER BY last DESC) AS rows_to FROM writes)"
-            f" DELETE FROM changes WHERE file = :file AND {which} AND coalesce(group_id, id)"
-            " NOT IN (SELECT name FROM counted WHERE rows_to <= :most OR rows_to = n)",
-            {"file": file, "keep": keep, "most": _MOST_ROWS},
-        )
-    db.execute(
-        "DELETE FROM texts WHERE file = :file AND revision NOT IN"
-        " (SELECT revision FROM changes WHERE file = :file"
-        "  UNION SELECT previous_revision FROM changes WHERE file = :file"
-        "  UNION SELECT revision FROM seen WHERE file = :file)",
-        {"file": file},
-    )
-
-
-def _recover(
-    db: sqlite3.Connection, name: str, file: Path, is_dead: Callable[[sqlite3.Row], bool]
-) -> None:
-    """Commit or abort the pending rows of dead processes; a live process settles its own.
-
-    An aborted row is no evidence: its writer may have compared the file without the lock, as the
-    wait for the lock is bounded. Only the first row of a group is settled, and the others with it:
-    their two revisions are equal, and so they prove nothing.
-    """
-    pending = [row for row in _pending(db, name) if row["group_id"] in (None, row["id"])]
-    dead = [row for row in pending if is_dead(row)]
-    # Read the file after the dead processes are known: from then on none of them changes it.
-    now = _revision_at(file) if dead else ""
-    for row in reversed(dead):
-        after = db.execute(
-            "SELECT previous_revision FROM changes WHERE file = ? AND id > ?"  # noqa: S608
-            f" AND state <> 'abandoned' AND action NOT IN {NOTES} AND group_id IS NOT ?"
-            " ORDER BY id LIMIT 1",
-            (name, row["id"], row["id"]),
-        ).fetchone()
-        made = now if after is None else after["previous_revision"]
-        _settle(db, row["id"], "applied" if made == row["revision"] else "abandoned")
-
-
-def _pending(db: sqlite3.Connection, name: str) -> list[sqlite3.Row]:
-    return db.execute(
-        "SELECT * FROM changes WHERE file = ? AND state = 'pending' ORDER BY id", (name,)
-    ).fetchall()
-
-
-def _revision_at(file: Path) -> str:
-    """Return the current revision of the file; empty where it cannot be read."""
-    try:
-        return revision_of(read_regular(file)[0])
-    except OSError:
-        return ""
-
-
 @contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Hold the write lock of the database; commit at the end, or roll back on an exception."""
@@ -538,12 +470,3 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         with suppress(sqlite3.Error):  # a full disk has ended the transaction already
             db.execute("ROLLBACK")
         raise
-
-
-def _process(row: sqlite3.Row) -> str:
-    return str(row["process"] or row["pid"])
-
-
-def _may_live(row: sqlite3.Row) -> bool:
-    identity = _process(row)
-    return may_live(identity) and identity not in (process_id(), str(os.getpid()))

@@ -38,7 +38,6 @@ from rollout_gate.untrusted import UndecodableError, decode_json
 HEALTHY = "rollout.healthy"
 """The id of the check on the guard's verdict, which has figures of its own each second."""
 _TAIL_BYTES = 8 * 1024 * 1024
-_LOOK_BACK = 1000
 
 
 class CheckState(msgspec.Struct, frozen=True):
@@ -101,7 +100,7 @@ class ExitFacts:
 
     @cached_property
     def _rows(self) -> list[Change]:
-        return self._switch.recent(_LOOK_BACK, notes=False)[0]
+        return self._switch.recent(None, notes=False)[0]
 
     def judge(self, route: Route, check: ExitCheck) -> CheckState:
         """Evaluate an exit check: a person's by its tick in the plan, others by the facts."""

@@ -11,7 +11,6 @@ from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.common.safe_text import visible
 from rollout_console.history.errors import HistoryError
-from rollout_console.history.history import KEPT
 from rollout_console.history.rows import Change
 from rollout_console.report.files import ReportExists, write_report
 from rollout_console.report.incident import Asked, Incident, find_incident
@@ -44,7 +43,7 @@ def report(options: Namespace, switch: Switch) -> int:
 def _changes(switch: Switch, *, needed: bool) -> list[Change]:
     """Return the history, newest first; where it cannot be read, none if it is not ``needed``."""
     try:
-        return switch.history.rows(switch.path, KEPT)
+        return switch.history.rows(switch.path, None)
     except HistoryError as error:
         if needed:
             raise
