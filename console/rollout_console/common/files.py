@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 LEFT_AFTER_S = 3600.0
-"""Seconds after which a temporary file is one of a writer that was killed."""
+"""Age in seconds from which a temporary file is taken for one of a killed writer."""
 
 
 def is_missing(path: Path) -> bool:
@@ -108,7 +108,7 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
 def remove_leftovers(folder: Path, names: re.Pattern[str]) -> None:
     """Remove the temporary files of these names whose writer was killed before the rename.
 
-    They are told by their age, LEFT_AFTER_S: a younger one may be of a writer that goes on.
+    Those are older than LEFT_AFTER_S by mtime: a younger one may belong to a running writer.
     """
     before = time.time() - LEFT_AFTER_S
     with suppress(OSError), os.scandir(folder) as entries:

@@ -56,7 +56,7 @@ def locked_folder(folder: Path, wait_s: float) -> Iterator[None]:
 def best_effort_lock(folder: Path, wait_s: float) -> Iterator[None]:
     """Hold the lock of a folder if it can be had within ``wait_s`` seconds.
 
-    The block runs in any case: it reads, merges and writes a cache, which holds up nobody.
+    The block runs in any case, without the lock too: a cache is not worth waiting longer.
     """
     with ExitStack() as stack:
         with suppress(OSError):

@@ -65,20 +65,20 @@ class Alert(msgspec.Struct, frozen=True):
     """Whether it is read, not estimated, and so over as soon as it is not there."""
 
 
-_GONE_AFTER_S = 3.0
-"""Seconds without its condition after which an alert is told as one of before: it is looked for
-each second."""
+_STALE_AFTER_S = 3.0
+"""Staleness in seconds: conditions are evaluated each second, and one that did not hold for longer
+is shown as in the past."""
 
 
 def as_of(alert: Alert, now: float) -> Alert:
-    """Return an alert as it is told at a time: one whose figures are of before says so.
+    """Return an alert as it is shown at a time: a stale one is a warning with its age.
 
-    It is open for OVER_AFTER_S, so that a signal that flaps does not notify each time.
+    It stays open for OVER_AFTER_S (hysteresis): a flapping signal must not notify each time.
     """
-    gone_s = now - alert.seen_at
-    if not alert.seen_at or gone_s <= _GONE_AFTER_S:
+    age_s = now - alert.seen_at
+    if not alert.seen_at or age_s <= _STALE_AFTER_S:
         return alert
-    words = f"last seen {gone_s:.0f} s ago: {alert.fact or alert.sentence}"
+    words = f"last seen {age_s:.0f} s ago: {alert.fact or alert.sentence}"
     return replace(alert, level="warning", fact=words if alert.fact else "", sentence=words)
 
 

@@ -88,7 +88,7 @@ class StreamInspector:
         return self.reading.concluded()
 
     def abandoned(self) -> Conclusion | None:
-        """Return the conclusion of a stream that the application has left.
+        """Return the conclusion of a stream that was closed before its end.
 
         Raises NoAnswerError where its client could not decompress it.
         """

@@ -151,8 +151,8 @@ class Exchange:
         if error == "cancelled" and self._create is None and self._recorder.is_decided:
             self.closed()
             return
-        is_told = self._recorder.status >= 300
-        if self._create is not None and not is_told:
+        has_error = self._recorder.status >= 300
+        if self._create is not None and not has_error:
             if sent or self._was_taken:
                 self._later(self._create.lost)  # the caller may be the event loop
             else:

@@ -205,7 +205,7 @@ class Recorder:
 
     @property
     def is_decided(self) -> bool:
-        """Whether the response came to its last word, so that who leaves now changes nothing."""
+        """Whether the response was complete, so that cancelling its reader changes nothing."""
         if self._done:
             return False
         try:

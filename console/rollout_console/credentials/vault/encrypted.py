@@ -117,11 +117,11 @@ class EncryptedStore:
         self._put_file(self.path, pyrage.encrypt(text, [identity.to_public()]))
 
     def _unlocked_identity(self, *, asks: bool = True) -> Secret:
-        """Return the identity, which is unlocked again where another file has taken its place:
-        what is encrypted to the one before could not be read by anybody.
+        """Return the identity (memoized); it is unlocked again where its file was replaced, as
+        nobody could decrypt what is encrypted to a replaced one.
 
-        Without ``asks`` nobody is asked for a passphrase, as under the lock, for which all other
-        consoles would wait.
+        Without ``asks`` there is no passphrase prompt: under the lock it would block all other
+        consoles.
         """
         data = _bytes_of(self.identity_path)
         if data != self._identity_data:

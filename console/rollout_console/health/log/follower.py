@@ -69,7 +69,7 @@ class LogFollower:
         place: Place | None = None,
         copies: Callable[[], Sequence[Rotated]] | None = None,
     ) -> None:
-        """``place`` is where the reading of the same content was left off.
+        """``place`` is the offset to resume at, where the file still has the same content.
 
         ``copies`` returns what may be a copy of the log under any name, newest first.
         """

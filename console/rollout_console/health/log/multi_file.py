@@ -95,8 +95,8 @@ class LogSet:
 
     New files are read from their first line. A rotated file stays with the log that it was rotated
     from, a copy of a log is none of its own, and a deleted file is dropped after LINGER_S. Only the
-    MOST_FILES files with the newest modification time are followed; one that comes back is read
-    from where it was left. Records are k-way merged by time; those of each file keep their order.
+    MOST_FILES files with the newest modification time are followed; one that is written to again is
+    resumed at its offset. Records are k-way merged by time; those of each file keep their order.
     """
 
     def __init__(
@@ -255,7 +255,7 @@ class LogSet:
         return any_begins([begin for it, begin in self._read if it == one.identity], head)
 
     def _leave(self, path: Path) -> None:
-        """Follow a file no more, but remember how far it was read: it may come back."""
+        """Follow a file no more, but keep its offset: it may become active again."""
         follower = self._followers.pop(path)
         place = follower.place
         self._read += follower.known

@@ -41,7 +41,7 @@ class Rotated(msgspec.Struct, frozen=True):
 
 
 def start_of(head: bytes) -> bytes:
-    """Return the part of a head by which content is told, empty where it has none yet.
+    """Return the part of a head that is the fingerprint of the content; empty before it is there.
 
     It ends with the first line that is an object: lines before it, such as a heading, may be the
     same in all logs. Where that line is longer than the head, it is the head.

@@ -116,7 +116,7 @@ class FileSource:
         return os.fstat(self._descriptor).st_size
 
     def go_on_at(self, place: Place) -> bool:
-        """Go on where the same content was left; False where the bytes before that are others."""
+        """Resume at a place; False where the bytes before it differ, so it is other content."""
         before = len(place.mark)
         if not before or os.pread(self._descriptor, before, place.offset - before) != place.mark:
             return False
