@@ -95,6 +95,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_id_store.py",
         "gate/http/test_ids.py",
         "gate/http/test_ledger.py",
+        "gate/http/test_ledger_buffer.py",
         "gate/http/test_left_unread.py",
         "gate/http/test_ledger_file.py",
         "gate/http/test_operation_sides.py",

@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -18,10 +18,8 @@ import pytest
 
 from rollout_gate import Gate, subject
 from rollout_gate.http import async_client, client
-from rollout_gate.http.create_records import Create
 from rollout_gate.http.job_ledger import TaskLedger
 from tests.gate.http.ledgers import TASK, rows, write_without_orgs
-from tests.support.waiting import until
 
 BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
 URL = "https://before.example/v1/videos/generations"
@@ -564,87 +562,3 @@ def test_a_create_that_was_taken_is_not_sent_again_whatever_its_answer_says(
                 http.post(URL, json=BODY)
     creates = [one for one in provider.seen if one == "POST"]
     assert len(creates) == (created if status != 308 else 4), "308 has two addresses, both times"
-
-
-@pytest.fixture
-def locked(tmp_path: Path) -> Iterator[sqlite3.Connection]:
-    """Another process that writes to the ledger, and takes its time."""
-    TaskLedger(tmp_path / "jobs.sqlite3").log_read_to()
-    with closing(sqlite3.connect(tmp_path / "jobs.sqlite3", isolation_level=None)) as other:
-        other.execute("begin immediate")
-        yield other
-
-
-def rows_of(path: Path) -> tuple[list[tuple[object, ...]], list[tuple[object, ...]]]:
-    with closing(sqlite3.connect(path)) as database:
-        return (
-            database.execute("select job_id, task_id, status from jobs").fetchall(),
-            database.execute("select state, task_id from creates").fetchall(),
-        )
-
-
-def a_create(**more: Any) -> Create:
-    return Create(
-        create_id="c1", route="video", org="acme", side="tokenlab", sent_at=time.time(),
-        job_id="j1", **more,
-    )  # fmt: skip
-
-
-def test_what_is_buffered_is_written_by_itself(
-    tmp_path: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No other request may come, and another process would make the job again."""
-    monkeypatch.setattr("rollout_gate.http.job_ledger._WAIT_S", 0.05)
-    monkeypatch.setattr("rollout_gate.http.job_ledger._PAUSE_S", 0.05)
-    path = tmp_path / "jobs.sqlite3"
-    ledger = TaskLedger(path)
-    ledger.begin("video", "j1", "tokenlab", org="acme", create=a_create())
-    made = a_create(task_id="task-9")
-    ledger.created("video", "j1", "task-9", 200, b"{}", org="acme", create=made)
-    assert rows_of(path) == ([], [])
-    locked.execute("rollback")
-    until(lambda: rows_of(path)[0] == [("j1", "task-9", 200)])
-    until(lambda: ledger._flusher is None)
-
-
-def test_an_older_state_is_not_written_over_a_newer(
-    tmp_path: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The other writer lets go between the failed write of what is buffered and the new one."""
-    monkeypatch.setattr("rollout_gate.http.job_ledger._WAIT_S", 0.05)
-    monkeypatch.setattr("rollout_gate.http.job_ledger._PAUSE_S", 0.0)
-    monkeypatch.setattr(TaskLedger, "_flush", lambda _self: None)
-    path = tmp_path / "jobs.sqlite3"
-    ledger = TaskLedger(path)
-    ledger.begin("video", "j1", "tokenlab", org="acme", create=a_create())
-    catch_up = TaskLedger._catch_up
-
-    def fails_once(self: TaskLedger, database: sqlite3.Connection) -> None:
-        if locked.in_transaction:
-            locked.execute("rollback")
-            raise sqlite3.OperationalError("database is locked")
-        catch_up(self, database)
-
-    monkeypatch.setattr(TaskLedger, "_catch_up", fails_once)
-    made = a_create(task_id="task-9", state="open", status=200)
-    ledger.created("video", "j1", "task-9", 200, b"{}", org="acme", create=made)
-    assert ledger.side_of("task-9") == "tokenlab"
-    ledger.close()
-    assert rows_of(path) == ([("j1", "task-9", 200)], [("open", "task-9")])
-
-
-def test_a_refusal_that_was_buffered_deletes_the_create_too(
-    tmp_path: Path, locked: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("rollout_gate.http.job_ledger._WAIT_S", 0.05)
-    monkeypatch.setattr("rollout_gate.http.job_ledger._PAUSE_S", 0.05)
-    path = tmp_path / "jobs.sqlite3"
-    locked.execute("rollback")
-    ledger = TaskLedger(path)
-    ledger.begin("video", "j1", "tokenlab", org="acme", create=a_create())
-    assert rows_of(path)[1] == [("unknown", None)]
-    locked.execute("begin immediate")
-    ledger.forget("video", "j1", org="acme")
-    locked.execute("rollback")
-    until(lambda: rows_of(path) == ([], []))
-    ledger.close()
