@@ -59,6 +59,8 @@ async def test_a_held_raise_asks_for_a_typed_reason(file: Path) -> None:
         await until_ready(pilot)
         await pilot.press("enter")
         assert isinstance(pilot.app.screen, ConfirmDialog), "an empty reason is none"
+        how = str(pilot.app.screen.query_one(".how", Static).content)
+        assert how == "type, then enter: do it   esc: cancel", "an n is a letter of the reason"
         await pilot.press(*"scheduled", "enter")
         await until_shown(pilot, lambda: share(file) == (5000, False))
         switch = pilot.app.screen._switch  # type: ignore[attr-defined]

@@ -169,8 +169,9 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
             with Horizontal():
                 yield Button(q.keeps, id="cancel", compact=True)
                 what = "roll back" if q.rolls_back else "do it"
-                how = f"type, then enter: {what}" if self._typed else f"y: {what}"
-                yield Static(f"{how}   n, esc: {q.keeps.lower()}", classes="how")
+                # In an input, n is a letter of what is typed.
+                does, leaves = ("type, then enter", "esc") if self._typed else ("y", "n, esc")
+                yield Static(f"{does}: {what}   {leaves}: {q.keeps.lower()}", classes="how")
 
     def opened(self) -> None:
         """Focus Cancel, or the first input where something must be typed."""
