@@ -30,6 +30,7 @@ from tests.support.commands import Commands
 from tests.support.parts import need
 from tests.support.passphrases import quick_passphrases
 from tests.support.stylesheets import share_parsed_rules
+from tests.support.waiting import until
 
 effects = Effects()
 _numbers = count()
@@ -261,6 +262,7 @@ def _nothing_left_in_the_simulator(request: pytest.FixtureRequest) -> Iterator[N
     if "sim" in request.fixturenames:
         state = request.getfixturevalue("sim").state
         state.faults.clear()
+        until(lambda: state.in_flight == 0)  # as of a client that did not wait for its answer
         state.settlement = Settlement()
         state.keys.clear()
         state.add_key(ApiKey("key_demo", "demo", DEMO_KEY))

@@ -2,6 +2,7 @@
 
 import itertools
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.streams import keep_alive
 from tests.sim.asking import KINDS, SIDES, ask, asked, set_fault, words
+from tests.support.waiting import until
 
 ALL = pytest.mark.parametrize(("kind", "side"), list(itertools.product(KINDS, SIDES)))
 CHAT, RESPONSES, CLAUDE, GEMINI = KINDS
@@ -44,6 +46,20 @@ def test_a_trickle_is_between_the_content(api: httpx.Client, kind: str) -> None:
     begun = time.monotonic()
     assert words(kind, ask(api, kind, "tokenlab", stream=True).content) == 14
     assert time.monotonic() - begun >= 13 * 0.03
+
+
+@pytest.mark.parametrize("kind", ["slow", "drip"])
+def test_who_waits_for_a_fault_goes_on_when_it_is_deleted(
+    api: httpx.Client, sim: SimServer, kind: str
+) -> None:
+    set_fault(api, kind=kind, latency_ms=600_000)
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(ask, api, CHAT, "tokenlab", stream=False)
+        until(lambda: sim.state.in_flight == 1)
+        assert not waiting.done()
+        api.delete("/_sim/faults").raise_for_status()
+        assert waiting.result(timeout=30).json()["choices"]
+    until(lambda: sim.state.in_flight == 0)
 
 
 def test_faults_of_answers_hit_what_they_name(api: httpx.Client, sim: SimServer) -> None:

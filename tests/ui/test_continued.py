@@ -42,6 +42,19 @@ def stop_and_continue(console: PtyConsole, number: int = signal.SIGSTOP) -> None
     console.bytes_until_quiet(quiet_s=0.15)
 
 
+def to_foreground(console: PtyConsole, job: int) -> None:
+    """Continue a job of the shell that is stopped; return once it has drawn everything again.
+
+    Only the prompt, or the shell's word of the stop, says that keys go to the shell by then.
+    """
+    until(lambda: state_of(job) == "T")
+    console.press("\r")
+    console.until(lambda screen: "Stopped" in screen)
+    console.press("fg\r")
+    console.until(lambda screen: "Stopped" not in screen and "balance:" in screen)
+    console.bytes_until_quiet(quiet_s=0.15)
+
+
 def threads(console: PtyConsole) -> int:
     return len(os.listdir(f"/proc/{console.pid}/task"))
 
@@ -119,16 +132,9 @@ def test_a_job_of_a_shell_is_begun_in_the_background_and_stopped(file: Path) -> 
         assert found is not None
         job = int(found[1])
         for _ in range(3):  # by SIGTTOU and Textual first, then by SIGSTOP
-            until(lambda: state_of(job) == "T")
-            console.press("\r")
-            console.until(lambda screen: "Stopped" in screen)
-            console.press("fg\r")
-            console.until(lambda screen: "balance:" in screen)
-            console.bytes_until_quiet(quiet_s=0.15)
+            to_foreground(console, job)
             os.kill(job, signal.SIGSTOP)
-        until(lambda: state_of(job) == "T")
-        console.press("fg\r")
-        console.until(lambda screen: "balance:" in screen)
+        to_foreground(console, job)
         console.press("/")
         console.until(lambda screen: "name, ok, hold, sick" in screen)
         type_each(console, TYPED)

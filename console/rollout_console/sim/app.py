@@ -1,6 +1,5 @@
 """The simulator as one ASGI app: TokenLab at the root, the previous provider under /_previous."""
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 from typing import Any
@@ -125,15 +124,17 @@ class _Served:
                 )
             )  # fmt: skip
 
-        sender = _Sender(send, side, request_id, hits, self._sim.clock, record)
+        sender = _Sender(send, side, request_id, hits, self._sim, record)
+        self._sim.in_flight += 1
         try:
-            late = (fault.latency_ms for fault in hits if fault.kind not in (*PACES, "drip"))
-            await asyncio.sleep(sum(late) / 1000)
+            for fault in hits:
+                if fault.kind not in (*PACES, "drip"):
+                    await self._sim.faults.delay(fault, fault.latency_ms / 1000)
             failing = next((fault for fault in hits if fault.kind == "error"), None)
             if failing is not None:
                 native, as_list = side == "previous", _wants_list(scope)
-                fault = ApiFault(failing.status)
-                response = error_response(fault, path, native=native, as_list=as_list)
+                refusal = ApiFault(failing.status)
+                response = error_response(refusal, path, native=native, as_list=as_list)
                 await response(scope, receive, sender)
             elif any(fault.kind == "garbage" for fault in hits):
                 await Response("<html>it works!\x00", media_type="text/html")(
@@ -142,7 +143,12 @@ class _Served:
             else:
                 await self._app(scope, receive, sender)
         finally:
+            self._sim.in_flight -= 1
             sender.finish()
+
+
+def _pause_s(drip: Fault) -> float:
+    return (drip.latency_ms or DRIP_MS) / 1000
 
 
 class _Broken(Exception):
@@ -161,17 +167,17 @@ class _Sender:
         side: str,
         request_id: str,
         hits: list[Fault],
-        clock: Callable[[], float],
+        sim: SimState,
         record: Callable[[int], None],
     ) -> None:
-        self._clock = clock
+        self._sim = sim
         self._record: Callable[[int], None] | None = record
         self._send = send
         self._side = side
         self._request_id = request_id
         self._kinds = {fault.kind for fault in hits}
-        pauses = [fault.latency_ms or DRIP_MS for fault in hits if fault.kind == "drip"]
-        self._drip_s = max(pauses, default=0.0) / 1000
+        drips = (fault for fault in hits if fault.kind == "drip")
+        self._drip = max(drips, key=_pause_s, default=None)
         self.status = 0
         self.broken = False
 
@@ -209,16 +215,16 @@ class _Sender:
                 (b"x-request-id", self._request_id.encode()),
                 (b"x-ratelimit-limit", str(RATE_LIMIT).encode()),
                 (b"x-ratelimit-remaining", str(0 if self.status == 429 else RATE_LIMIT).encode()),
-                (b"x-ratelimit-reset", str(int(self._clock() // 60 + 1) * 60).encode()),
+                (b"x-ratelimit-reset", str(int(self._sim.clock() // 60 + 1) * 60).encode()),
             ]
         return headers
 
     async def _break(self, message: Message) -> None:
         body: bytes = message.get("body", b"")
-        if "drip" in self._kinds:
+        if self._drip is not None:
             for byte in body:
                 await self._send({**message, "body": bytes((byte,)), "more_body": True})
-                await asyncio.sleep(self._drip_s)
+                await self._sim.faults.delay(self._drip, _pause_s(self._drip))
             if not message.get("more_body"):
                 await self._pass_on({"type": "http.response.body", "body": b""})
             return

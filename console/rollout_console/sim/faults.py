@@ -4,10 +4,12 @@ Most kinds spoil the connection or the status. Those of ``VARIANTS`` spoil an an
 200 and whose connection ends well (``answer_faults.py``), those of ``PACES`` the pace of a stream.
 """
 
+import asyncio
 import itertools
 import random
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from time import monotonic
 from typing import Any
 
 VARIANTS: Mapping[str, tuple[str, ...]] = {
@@ -45,6 +47,8 @@ CODES: Mapping[str, int] = {
 """The words for what a ``failure`` is of, and the HTTP status that it would have had."""
 
 _AFTER_MOST = 1000
+_LOOK_S = 0.05
+"""How often a request that a fault delays looks whether the fault is still there, in seconds."""
 _NUMBERS = ("status", "share", "latency_ms", "after")
 _TAKES_AFTER = ("failure", "cut", "filter", "length")
 
@@ -92,6 +96,12 @@ class Faults:
         for n in gone:
             del self._faults[n]
         return len(gone)
+
+    async def delay(self, fault: Fault, seconds: float) -> None:
+        """Sleep so long, or until the fault is removed."""
+        end = monotonic() + seconds
+        while fault.id in self._faults and (left := end - monotonic()) > 0:  # noqa: ASYNC110 - threads remove it too
+            await asyncio.sleep(min(left, _LOOK_S))
 
     def as_json(self) -> list[dict[str, Any]]:
         """Return the faults as JSON objects."""

@@ -116,6 +116,8 @@ class SimState:
         self.faults = Faults(self.random)
         self.requests: deque[Served] = deque(maxlen=REQUESTS_KEPT)
         self.counts: Counter[tuple[str, str, int]] = Counter()
+        self.in_flight = 0
+        """The requests that are not answered to the end yet."""
         self.credential_leaks = 0
         self.lock = threading.Lock()
         self._ids = itertools.count(1)
