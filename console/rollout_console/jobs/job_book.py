@@ -17,14 +17,12 @@ from rollout_console.common.errors import OperationError
 from rollout_console.common.folders import folder_of
 from rollout_console.jobs.outcomes import Ended, Jobs, Outcome, by_side, outcomes
 from rollout_gate.file.model import OPEN_LIMITS_S, RolloutFile
-from rollout_gate.http.create_records import Create
+from rollout_gate.http.create_records import SENDING_S, Create
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.shared_database import opened_to_read_once, storable
 from rollout_gate.http.task_answers import TaskAnswer
 from rollout_gate.paths import LEDGER_NAME
 
-SENDING_S = 900
-"""A create without an answer for so many seconds is in flight; after that its answer is lost."""
 LOST_AFTER_S = 600
 """A task that the application has not asked about for so many seconds after its create is lost."""
 REPEATED_WITHIN_S = 600.0

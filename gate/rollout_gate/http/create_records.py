@@ -18,6 +18,10 @@ from rollout_gate.http.task_answers import TaskAnswer
 KEPT_CREATES_S = 90 * 86_400
 """Retention of a create, in seconds."""
 
+SENDING_S = 900
+"""For how many seconds a create that nothing was recorded of since may still be in flight; after
+that its process has ended without a word."""
+
 CreateState = Literal["unknown"] | TaskState
 """``unknown``: it was sent, and no answer has told whether a task was made."""
 
@@ -63,6 +67,11 @@ class Create(msgspec.Struct, frozen=True, kw_only=True):
         """Whether it is the answer to the same request, too: not a failure, nor done at once."""
         is_done_at_once = self.state == "completed" and self.task_id is None
         return self.state not in ("failed", "cancelled") and not is_done_at_once
+
+    @property
+    def request_ended(self) -> bool:
+        """Whether its own request is over, with or without a response; its task may go on."""
+        return self.status is not None
 
     @property
     def is_over(self) -> bool:

@@ -126,10 +126,16 @@ class CreateAccount:
         """Record that the create was certainly not sent."""
         self._nothing_made()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it is recorded, and nothing of its answer yet."""
+        create = self._create
+        return create is not None and self._is_recorded and not create.request_ended
+
     def lost(self) -> None:
         """Record that no answer came, or that it broke: nobody knows what became of the create."""
         create = self._create
-        if create is not None and self._is_recorded and create.task_id is None:
+        if create is not None and self.is_waiting:
             self._create = create = replace(create, status=0)
             self._ledger().record(create)
 
@@ -170,6 +176,9 @@ class CreateAccount:
         elif is_perhaps and self._is_recorded and not self._task_in_headers and _is_object(body):
             # It was made at once. The answer has the media themselves, so it is not kept.
             self._made(status, None, replace(answer, id=None, state="completed"), request_id)
+        elif self._create is not None and self._is_recorded and not self._task_in_headers:
+            self._create = replace(self._create, status=status)  # such as a page of a proxy
+            self._ledger().record(self._create)
 
     def _made(
         self, status: int, body: bytes | None, answer: TaskAnswer, request_id: str | None

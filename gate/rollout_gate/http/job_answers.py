@@ -1,12 +1,14 @@
 """Responses that the gate synthesizes to the create of an async media job, which is not sent."""
 
 import shlex
+import time
 from datetime import UTC, datetime
 
 import msgspec
 
 from rollout_gate.access_log import timestamp
 from rollout_gate.context import Subject
+from rollout_gate.http.create_records import SENDING_S
 from rollout_gate.http.job_records import Job
 
 
@@ -53,6 +55,13 @@ def known(job: Job, subject: Subject) -> Answer:
             headers.append(("x-task-id", job.task_id))
         return Answer(job.status or 200, headers, body)
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
+    if not job.request_ended and abs(time.time() - job.sent_at) < SENDING_S:
+        message = (
+            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and is still"
+            " in flight; nothing was sent now, try again"
+        )
+        waits = [("retry-after", "5"), ("x-should-retry", "true")]
+        return _duplicate("create_in_flight", message, headers + waits)
     again = forget_command(subject.route or "", subject.job_id or "", subject.org or "")
     if job.status is not None and job.status < 300:
         code = "job_already_done"
@@ -67,7 +76,10 @@ def known(job: Job, subject: Subject) -> Answer:
             " answer is not known; look for the task there before it is sent again; if there is"
             f" none: {again}"
         )
-    error = {"message": message, "type": "duplicate_create", "code": code}
     # The SDKs retry a 409 by default.
-    headers.append(("x-should-retry", "false"))
+    return _duplicate(code, message, [*headers, ("x-should-retry", "false")])
+
+
+def _duplicate(code: str, message: str, headers: list[tuple[str, str]]) -> Answer:
+    error = {"message": message, "type": "duplicate_create", "code": code}
     return Answer(409, headers, msgspec.json.encode({"error": error}))

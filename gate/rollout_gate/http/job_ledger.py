@@ -78,9 +78,10 @@ class TaskLedger(SharedDatabase):
 
         Raises LedgerBusyError where the file exists and a lock prevents reading it.
         """
-        key, job = key_for(route, org, job_id), Job(side, time.time(), None, None, None)
+        sent_at = time.time() if create is None else create.sent_at
+        key, job = key_for(route, org, job_id), Job(side, sent_at, None, None, None)
         with self._lock:
-            known = self._unwritten[key] if key in self._unwritten else self._look(key)
+            known = self._waiting(key) if key in self._unwritten else self._look(key)
             if known is None:
                 known = self._write(
                     {key: job},
@@ -229,7 +230,7 @@ class TaskLedger(SharedDatabase):
             begun = self._begun.pop(key, None) or self._unwritten.get(key)
             job = begun or Job("", time.time(), None, None, None)
             task_id = None if task_id is None else storable(task_id)
-            job = replace(job, task_id=task_id, status=status, body=body)
+            job = replace(job, task_id=task_id, status=status, body=body, request_ended=True)
             self._write(
                 {key: job}, create, lambda database: job_records.update(database, key, job, create)
             )
@@ -292,9 +293,18 @@ class TaskLedger(SharedDatabase):
             if one is None or one.fingerprint != create.fingerprint or one.sent_at < since:
                 continue
             if (one.route, one.org) == (create.route, create.org) and one.answers_again:
-                job = self._unwritten.get(key_of(one)) or job_records.job_of(one)
+                job = self._waiting(key_of(one)) or job_records.job_of(one)
                 return Known(one.job_id, job)
         return None
+
+    def _waiting(self, key: Key) -> Job | None:
+        """Return a job that is not written yet."""
+        job = self._unwritten.get(key)
+        if job is None or job.request_ended:
+            return job
+        same = (one for one in self._creates.values() if one is not None and key_of(one) == key)
+        ended = any(one.sent_at == job.sent_at and one.request_ended for one in same)
+        return replace(job, request_ended=ended)
 
     def _look_for_like(self, create: Create, since: float) -> Known | None:
         try:

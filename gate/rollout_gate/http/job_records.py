@@ -43,10 +43,13 @@ _ADD_ORG = (
     " from jobs_without_org",
     "drop table jobs_without_org",
 )
-WANTED = (
-    "select side, sent_at, task_id, status, body from jobs"
-    " where route = ? and org in (?, char(0)) and job_id = ?"
-)
+WANTED = """
+select side, sent_at, task_id, status, body, status is not null or exists (
+  select 1 from creates where creates.job_id = jobs.job_id and creates.job_id != ''
+    and creates.route = jobs.route and creates.org = jobs.org and creates.sent_at = jobs.sent_at
+    and creates.status is not null)
+from jobs where route = ? and org in (?, char(0)) and job_id = ?
+"""
 SIDE_OF = "select side from jobs where task_id = ?"
 _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
@@ -54,7 +57,8 @@ _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id =
 class Job(msgspec.Struct, frozen=True):
     """A create that was sent; ``body`` is the response to it, None while that is not known.
 
-    ``sent_at`` is in epoch seconds.
+    ``sent_at`` is in epoch seconds. ``request_ended`` is whether the create's request is over,
+    with or without a response; where it is not, it is in flight, or its process has ended.
     """
 
     side: str
@@ -62,6 +66,7 @@ class Job(msgspec.Struct, frozen=True):
     task_id: str | None
     status: int | None
     body: bytes | None
+    request_ended: bool = False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -171,7 +176,9 @@ def key_of(create: Create) -> Key:
 
 def job_of(create: Create) -> Job:
     """Return what a create without a record of its job id is as a job."""
-    return Job(create.side, create.sent_at, create.task_id, create.status, None)
+    known = create.task_id is not None or create.state == "completed"
+    status = create.status if known else None
+    return Job(create.side, create.sent_at, create.task_id, status, None, create.request_ended)
 
 
 def hash_key(database: sqlite3.Connection) -> bytes:

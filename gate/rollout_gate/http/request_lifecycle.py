@@ -207,6 +207,8 @@ class Exchange:
 
     def closed(self) -> None:
         """Record that the client closed the response, complete or not."""
+        if self._create is not None and self._create.is_waiting:
+            self._later(self._create.lost)
         self._recorder.closed()
         self._settle(self._recorder.status)
 

@@ -5,7 +5,13 @@ import sqlite3
 import time
 from pathlib import Path
 
+from rollout_gate import Gate
+
 TASK = {"id": "task_1", "task_id": "task_1", "status": "pending", "poll_url": "/v1/tasks/task_1"}
+
+
+def ledger_path(gate: Gate) -> Path:
+    return gate.path.parent / "rollout-jobs.sqlite3"
 
 
 def rows(path: Path) -> list[tuple[str, str | None]]:

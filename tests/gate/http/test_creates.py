@@ -19,6 +19,7 @@ from rollout_gate.http.create_records import Create, select
 from rollout_gate.http.job_answers import forget_command
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import task_answer
+from tests.gate.http.ledgers import ledger_path
 
 TEXT = """
 schema = 1
@@ -93,10 +94,6 @@ def open_client(gate: Gate, provider: Provider, route: str = "video", org: str =
     return client(gate, route, org=org, tokenlab_key="sk-there-canary", inner=provider)
 
 
-def ledger_path(gate: Gate) -> Path:
-    return gate.path.parent / "rollout-jobs.sqlite3"
-
-
 def creates(gate: Gate) -> list[Create]:
     database = sqlite3.connect(ledger_path(gate))
     try:
@@ -155,7 +152,7 @@ def test_a_create_without_a_job_id_is_accounted_for_and_polled_where_it_was_made
     [
         (httpx2.ReadTimeout("lost"), "unknown", 0),
         (httpx2.Response(503, json={}), "unknown", 503),
-        (httpx2.Response(200, html="<html>"), "unknown", None),
+        (httpx2.Response(200, html="<html>"), "unknown", 200),
         (httpx2.Response(200, json=TASK, headers={"X-Task-ID": "task_9"}), "open", 200),
         (httpx2.Response(200, json={"id": "v_1", "status": "queued"}), "open", 200),
         (httpx2.Response(200, json={**TASK, "status": "failed", "error": {"code": "nsfw"}}),
@@ -298,6 +295,7 @@ def test_a_retry_after_a_lost_answer_is_refused_until_it_is_forgotten(deduping: 
     with open_client(deduping, provider) as http:
         with pytest.raises(httpx2.ReadTimeout):
             http.post(VIDEO, json=BODY)
+        deduping.refresh()  # its own thread records it
         refused = http.post(VIDEO, json=BODY)
         assert refused.json()["error"]["code"] == "create_outcome_unknown"
         (lost,) = creates(deduping)

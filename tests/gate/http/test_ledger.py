@@ -94,6 +94,7 @@ def test_a_create_whose_answer_was_lost_is_never_sent_again(gate: Gate, lost: An
                 http.post(URL, json=BODY)
         else:
             assert http.post(URL, json=BODY).status_code == lost[0]
+        gate.refresh()  # its own thread records it
         answer = http.post(URL, json=BODY)
         assert answer.status_code == 409
         assert answer.headers["x-should-retry"] == "false"
