@@ -29,6 +29,20 @@ class Terminal:
         """Send keys, by tmux's names."""
         self.tmux("send-keys", "-t", "t", *keys)
 
+    def answer(self, key: str, true: Callable[[str], bool]) -> str:
+        """Press a key at a dialog as an operator does, until it takes it; return the screen.
+
+        Nothing on the screen says when its grace period is over, and until then it takes none.
+        """
+        end = time.monotonic() + PATIENCE_S
+        while True:
+            self.press(key)
+            try:
+                return self.until(true, within_s=3.0)
+            except AssertionError:
+                if time.monotonic() > end:
+                    raise
+
     def type(self, text: str) -> None:
         """Send a text as it is."""
         self.tmux("send-keys", "-t", "t", "-l", text)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.ui.dialogs.seen import GRACE_S
 from rollout_gate.file.parse import parse
 from tests.support.terminal import terminal
 from tests.support.waiting import has_ended
@@ -39,13 +38,9 @@ def test_a_new_secret_is_gone_from_the_terminal(tmp_path: Path) -> None:
             shown.press("Enter")
             shown.tmux("run-shell", "sleep 0.2")
         shown.until(lambda screen: "its secret shown once" in screen)
-        shown.tmux("run-shell", "sleep 0.4")
-        shown.press("y")
-        screen = shown.until(lambda screen: "shown this once" in screen)
+        screen = shown.answer("y", lambda screen: "shown this once" in screen)
         (secret,) = re.findall(r"sk-sim-[0-9a-f]{8,}", screen)
-        time.sleep(GRACE_S + 0.1)  # a key that comes before it could be seen does not close it
-        shown.press("Escape")
-        shown.until(lambda screen: "drill was made" in screen)
+        shown.answer("Escape", lambda screen: "drill was made" in screen)
         assert secret not in shown.everything()
         shown.press("1")
         shown.until(lambda screen: HOME in screen)
@@ -88,16 +83,13 @@ def test_a_storm_is_seen_and_rolled_back_with_one_key(
         shown.until(lambda screen: "▸   acme" in screen)
         shown.press("r")
         shown.until(lambda screen: "chat / acme 50% to 0% in rollout.toml" in screen)
-        time.sleep(GRACE_S + 0.05)
-        shown.press("Enter")
-        shown.until(lambda screen: "to 0% in rollout.toml" not in screen)
+        shown.answer("Enter", lambda screen: "to 0% in rollout.toml" not in screen)
         assert file.read_bytes() == before, "enter alone confirmed"
         shown.press("R")
         asked = shown.until(lambda screen: "route chat: all its traffic to 0%" in screen)
         row = row_of(asked, "-chat ")
         shown.until(lambda screen: row_of(screen, "-chat ") != row)  # it goes on behind a dialog
-        shown.tmux("run-shell", "sleep 0.4")
-        shown.press("y")
+        shown.answer("y", lambda screen: "route chat: all its traffic to 0%" not in screen)
         shown.until(lambda screen: "chat rolled back: drained" in screen)
         assert parse(file.read_bytes()).routes["chat"].rolled_back
         shown.press("q")

@@ -172,7 +172,12 @@ def test_one_whose_process_has_ended_is_in_flight_for_a_quarter_of_an_hour(
 def test_an_older_create_of_the_same_job_id_says_nothing_of_this_one(tmp_path: Path) -> None:
     """A job id is kept for 14 days, what it has made for 90."""
     ledger, now = TaskLedger(tmp_path / "jobs.sqlite3"), time.time()
-    of_job = {"route": "video", "org": "acme", "side": "tokenlab", "job_id": "job-1"}
+    of_job: dict[str, Any] = {
+        "route": "video",
+        "org": "acme",
+        "side": "tokenlab",
+        "job_id": "job-1",
+    }
     ledger.record(Create(create_id="c1", sent_at=now - 86_400 * 20, status=200, **of_job))
     new = Create(create_id="c2", sent_at=now, **of_job)
     assert ledger.begin("video", "job-1", "tokenlab", org="acme", create=new) is None
