@@ -27,14 +27,15 @@ NOW = time.time()
 
 
 def write(
-    path: Path, ago: float, status: int = 200, side: str = "tokenlab", org: str = "acme"
-) -> None:
+    path: Path, ago: float, status: int = 200, side: str = "tokenlab", org: str = "acme",
+    latency_ms: float = 100.0,
+) -> None:  # fmt: skip
     at = datetime.fromtimestamp(NOW - ago, UTC)
     log = AccessLog(path.parent / "access.jsonl")
     log.append(
         AccessLine(
             ts=timestamp(at), route="chat", org=org, side=side, model="m", status=status,
-            latency_ms=100.0,
+            latency_ms=latency_ms,
         )
     )  # fmt: skip
     log.close()
@@ -151,6 +152,36 @@ def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:
     write(file, 2)
     assert proof(20)[0] is False
     assert "draining" in proof(20)[1]
+
+
+@pytest.mark.parametrize(
+    ("slowest_ended_ago", "text"),
+    [(28, "draining · last TokenLab request 16 s ago; up to 40 s each"),
+     (310, "draining · last TokenLab request 16 s ago; up to 40 s each"),
+     (321, "drained in 4 s · last TokenLab request 16 s ago")],
+)  # fmt: skip
+def test_a_rollback_drains_for_as_long_as_its_slowest_request(
+    file: Path, monitor: Monitor, slowest_ended_ago: float, text: str
+) -> None:
+    """A line is written at the end of a request: one in flight is in no line."""
+    write(file, slowest_ended_ago, latency_ms=40_000.0)
+    write(file, 200, latency_ms=90_000.0, side="previous")
+    write(file, 200, latency_ms=90_000.0, org="globex.eu")
+    write(file, 16)
+    write(file, 1, side="previous")
+    monitor.catch_up(NOW)
+    found = monitor.proof("chat", "acme", NOW - 20, NOW)
+    assert (found.drained, found.text) == (text.startswith("drained"), text)
+    later = monitor.proof("chat", "acme", NOW - 20, NOW + 25)
+    assert (later.drained, later.text) == (True, "drained in 4 s · last TokenLab request 41 s ago")
+
+
+def test_an_org_that_was_quiet_may_have_a_request_in_flight(file: Path, monitor: Monitor) -> None:
+    write(file, 60, latency_ms=40_000.0)
+    write(file, 1, side="previous")
+    monitor.catch_up(NOW)
+    assert monitor.proof("chat", "acme", NOW - 20, NOW).text.startswith("draining · ")
+    assert monitor.proof("chat", "acme", NOW - 45, NOW).text.startswith("was quiet before · ")
 
 
 def test_a_log_that_cannot_be_read_is_no_proof(file: Path, monitor: Monitor) -> None:

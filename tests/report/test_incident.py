@@ -214,6 +214,18 @@ def test_no_bad_request_at_all(file: Path) -> None:
     ElementTree.fromstring(as_svg(one))
 
 
+@pytest.mark.parametrize(("took_s", "drained"), [(500, True), (600, False)])
+def test_it_has_drained_once_the_slowest_request_has_had_its_time(
+    file: Path, took_s: int, drained: bool
+) -> None:
+    slow = line(NOON - 200, latency_ms=took_s * 1000.0)
+    written(log_of(file), sorted([*storm(), slow], key=at_of))
+    roll_back(file, NOON + 40)
+    one = found(file)
+    assert one.drained is drained
+    assert ("does not prove drained" in as_markdown(one)) is not drained
+
+
 def test_traffic_that_does_not_drain_is_said(file: Path) -> None:
     lines = written(log_of(file), storm(rolled_back=NOON + 10_000))
     roll_back(file, NOON + 40)

@@ -1,5 +1,7 @@
 """The proof of a rollback: what is seen of requests since then."""
 
+from collections.abc import Callable
+
 import msgspec
 from msgspec.structs import replace
 
@@ -7,7 +9,11 @@ from rollout_console.changes.spread import Spread
 from rollout_console.common.listing import counted
 
 QUIET_S = 5.0
-"""Seconds without a TokenLab request after which a rolled back org counts as drained."""
+"""The least seconds without a TokenLab request after which a rolled back org counts as drained. It
+takes as long as its slowest request: a line is written at the end of one, so that those in flight
+are not seen."""
+SLOWEST_OF_S = 300.0
+"""Of how many seconds before a rollback the slowest request counts."""
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -20,22 +26,26 @@ class Proof(msgspec.Struct, frozen=True):
 
 
 def proof_of(
-    last: float | None, other: float | None, since: float, now: float, seen_until: float
-) -> Proof:
+    last: float | None, other: float | None, since: float, now: float, seen_until: float,
+    slowest_s: Callable[[], float] = lambda: 0.0,
+) -> Proof:  # fmt: skip
     """Return what is seen since a rollback at ``since`` (epoch seconds).
 
     ``last`` and ``other`` are the times of the newest request to TokenLab and to the previous side,
     None where there was none; ``seen_until`` is until when requests would have been seen.
+    ``slowest_s`` returns how long the slowest request to TokenLab took, in seconds.
     """
     if last is None and other is None:
         return Proof(False, "no request seen yet")
     quiet = seen_until - max(last or 0.0, since)
     age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
     took = max((last or 0.0) - since, 0.0)
+    goes_on = other is not None and other > since
+    if goes_on and quiet >= QUIET_S and quiet < (longest := slowest_s()):
+        return Proof(False, f"draining · {age}; up to {longest:.0f} s each")
     if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
-        goes_on = other is not None and other > since
         return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
-    if quiet >= QUIET_S and other is not None and other > since:
+    if quiet >= QUIET_S and goes_on:
         return Proof(True, f"drained in {took:.0f} s · {age}")
     if quiet >= QUIET_S:
         return Proof(False, f"{age} · no request to previous either yet")

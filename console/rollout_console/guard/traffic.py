@@ -9,7 +9,7 @@ from rollout_console.common.listing import counted
 from rollout_console.guard.health_source import NOT_TOLD, drawn_points, spread
 from rollout_console.guard.ingestion import COLD_BYTES, Ingestion
 from rollout_console.guard.misrouted import FarShare, MisroutedRequests
-from rollout_console.guard.proof import Proof, not_given, on_servers, proof_of
+from rollout_console.guard.proof import SLOWEST_OF_S, Proof, not_given, on_servers, proof_of
 from rollout_console.guard.writers import WritersBehind
 from rollout_console.health.log.record import StatusClass
 from rollout_console.health.windows.summary import Summary
@@ -236,7 +236,12 @@ class Watch(Ingestion):
         if other is not None and self.prometheus is not None:
             other -= 2 * self.prometheus.step_s  # the earliest time that its requests can be from
         seen_until = self.as_of(now) - self.writer_clocks.most_s(now)
-        proof = proof_of(last, other, since, now, seen_until)
+
+        def slowest_s() -> float:
+            longest = self.figures(route, org, "tokenlab", now, now - since + SLOWEST_OF_S).longest
+            return 0.0 if longest is None else longest / 1000
+
+        proof = proof_of(last, other, since, now, seen_until, slowest_s)
         late = self.writer_clocks.named(now)
         if late and not proof.drained:
             proof = not_given(proof, f"not known of {late}, whose lines are dated long ago")

@@ -6,6 +6,7 @@ from math import inf
 
 import msgspec
 
+from rollout_console.guard.proof import SLOWEST_OF_S
 from rollout_console.health.log.record import AccessRecord, StatusClass
 from rollout_console.health.windows.bins import Bin, Limits, bin_of, buckets_of
 from rollout_console.health.windows.codes import BUCKET, CODES, code_of, measurements, repetition
@@ -37,6 +38,7 @@ class Seconds:
 
     ``after`` counts the requests on TokenLab since what they are of was rolled back, operations
     that are no generation among them: traffic has drained when none of them come any more.
+    ``slowest_s`` is the longest that one took, also shortly before, in seconds.
     """
 
     def __init__(self, scope: Scope, limits: Mapping[str, Limits], width_s: int) -> None:
@@ -47,6 +49,7 @@ class Seconds:
         self.after = 0
         self.last_after = -inf
         self.previous_after = -inf
+        self.slowest_s = 0.0
         self._cuts: dict[tuple[str, str], float | None] = {}
 
     def add(self, records: Iterable[AccessRecord]) -> None:
@@ -60,6 +63,8 @@ class Seconds:
             at, side = record.ts.timestamp(), record.side
             if at > cut:
                 self._follow(side, at)
+            if at > cut - SLOWEST_OF_S and side == "tokenlab":
+                self.slowest_s = max(self.slowest_s, record.latency_ms / 1000)
             if record.operation is None:
                 codes = found.setdefault((record.route, side, int(at // width) * width), [])
                 codes += codes_of(record)

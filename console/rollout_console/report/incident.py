@@ -353,7 +353,8 @@ def _drained(seconds: Seconds, scope: Scope, last_at: float, until: float) -> tu
         return until, False
     at = seconds.last_after if seconds.after else scope.last_at
     quiet = min(last_at, until) - at
-    return at, quiet >= QUIET_S and seconds.previous_after > scope.began_at
+    longest = max(QUIET_S, seconds.slowest_s)  # a line is written at the end of a request
+    return at, quiet >= longest and seconds.previous_after > scope.began_at
 
 
 def _within(changes: Sequence[Change], begin: float, end: float) -> list[Change]:

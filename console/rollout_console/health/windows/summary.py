@@ -30,7 +30,7 @@ from rollout_console.health.windows.codes import (
     TRUNCATED,
     UNTIMED,
 )
-from rollout_console.health.windows.quantiles import quantile
+from rollout_console.health.windows.quantiles import quantile, value_of
 
 _CLASSES = tuple(StatusClass)
 _INDEX = {cls: i for i, cls in enumerate(_CLASSES)}
@@ -43,10 +43,10 @@ class Summary(msgspec.Struct, frozen=True):
     """Figures of a window: percents (0 to 100) of the requests that were not abandoned.
 
     ``percent_4xx`` is every 4xx but 429, which has a limit of its own; ``percent_bad`` is of
-    answers that were cut or empty. Latency percentiles and ``ttft_p95``, the time to the first
-    token of streams, are in ms, ``tokens_per_s`` is the median of streams; they, and ``last_at``
-    (epoch seconds), are None without a request. ``repeated`` counts second and later attempts,
-    ``bad`` the cut and empty answers.
+    answers that were cut or empty. Latency percentiles, the ``longest`` and ``ttft_p95``, the time
+    to the first token of streams, are in ms, ``tokens_per_s`` is the median of streams; they, and
+    ``last_at`` (epoch seconds), are None without a request. ``repeated`` counts second and later
+    attempts, ``bad`` the cut and empty answers.
     """
 
     requests: int
@@ -66,6 +66,7 @@ class Summary(msgspec.Struct, frozen=True):
     percent_length: float = 0.0
     repeated: int = 0
     bad: int = 0
+    longest: float | None = None
 
     @property
     def percent_errors(self) -> float:
@@ -145,6 +146,7 @@ def summarize(counts: Mapping[int, int], window_s: float, last_at: float | None)
         percent_length=kinds[LENGTH] * share,
         repeated=kinds[REPEATED],
         bad=bad_of(kinds),
+        longest=value_of(max(buckets)) if buckets else None,
     )
 
 
