@@ -189,7 +189,7 @@ class RequestBody:
             return None
 
     def _is_credential(self, name: str, known: Collection[str]) -> bool:
-        if _names_credential(name, inside=False):
+        if names_credential(name, inside=False):
             return True
         value = self._fields[name]
         if not _begins_with(value, b'{["'):
@@ -198,7 +198,7 @@ class RequestBody:
         secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
         try:
             return any(
-                _names_credential(text, inside=True)
+                names_credential(text, inside=True)
                 if is_name
                 else any(secret in text for secret in secrets)
                 for text, is_name in _texts(value, _DEPTH)
@@ -212,8 +212,8 @@ def _begins_with(value: Any, signs: bytes) -> bool:
     return not isinstance(value, msgspec.Raw) or bytes(memoryview(value)[:1]) in signs
 
 
-def _names_credential(name: str, *, inside: bool) -> bool:
-    """Whether a name is that of a credential; the test is stricter ``inside`` a nested object."""
+def names_credential(name: str, *, inside: bool) -> bool:
+    """Return whether a name is that of a credential: more seldom ``inside`` a nested object."""
     words = [word.lower() for word in _WORD.findall(name)]
     said = {*words, *("".join(pair) for pair in pairwise(words))}
     if _CREDENTIALS & said or (words[-1:] == [_TOKEN] and not _NO_SECRET & said):

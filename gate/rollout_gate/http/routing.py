@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from typing import Literal
-from urllib.parse import SplitResult, quote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 
 import msgspec
 from msgspec.structs import replace
@@ -27,7 +27,7 @@ from rollout_gate.http.credentials import (
     query_without,
 )
 from rollout_gate.http.operations import Choice, Kind, Operation
-from rollout_gate.http.request_body import RequestBody
+from rollout_gate.http.request_body import RequestBody, names_credential
 from rollout_gate.http.request_shape import (
     MOST_REMEMBERED,
     Call,
@@ -310,11 +310,27 @@ class Router:
         add_missing(headers, auth_headers(route_format, out.side or "previous", credential))
         return replace(out, url=_with_query(out.url, query), headers=headers)
 
+    def _own_key_for(self, url: str, route: str) -> tuple[str, Credential] | None:
+        """Return the route's format and the previous provider's key, if the URL is one of its.
+
+        A key of the client's own goes below the base URL of the route's previous provider alone.
+        """
+        file = self.gate.file
+        found = file.routes.get(route) if file is not None else None
+        if self._previous_key is None or found is None or not found.previous_base_url:
+            return None
+        is_its = _is_below(url, root_of(found.previous_base_url)) and ".." not in path_of(url)
+        return (found.format, self._previous_key) if is_its else None
+
     def _as_it_came(self, out: Outgoing) -> Outgoing:
         """Return a request for its own URL, with the credential of that URL's side alone."""
         parts, route = urlsplit(out.url), out.subject.route or ""
         if not self._is_tokenlab(out.url):
-            headers, query = self._for_previous(out, parts, out.url, route, own=False)
+            own = self._own_key_for(out.url, route)
+            headers, query = self._for_previous(out, parts, out.url, route, own=own is not None)
+            if own is not None:
+                credential = _given(own[1], "previous_key")
+                add_missing(headers, auth_headers(own[0], "previous", credential))
             return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
         headers, left = for_tokenlab(out.headers, self._forward)
         self._say_headers_left(route, left)
@@ -348,7 +364,7 @@ class Router:
         headers, left = for_previous(out.headers, keys, own=own, moved=moved)
         query, more = query_without(parts.query, keys)
         self._say_own_key(route, left + more)
-        return headers, query
+        return headers, _without_credentials(query) if own else query
 
     def _is_tokenlab(self, url: str, call: Call | None = None) -> bool:
         """Return whether a URL, normalized, is of TokenLab's API.
@@ -358,11 +374,10 @@ class Router:
         file = self.gate.file
         if file is None or not file.base_url:
             return False
-        base, path = root_of(file.base_url), path_of(url)
-        top = path_of(base)
-        if not same_origin(url, base) or not f"{path}/".startswith(f"{top}/"):
+        base = root_of(file.base_url)
+        if not _is_below(url, base):
             return False
-        below = path[len(top) :]
+        below = path_of(url)[len(path_of(base)) :]
         bare = call.path.removeprefix("/v1") if call is not None else None
         return below.startswith(_VERSIONS) or below == bare
 
@@ -429,6 +444,18 @@ def creates_of(route_format: str, fields: RequestBody = _NO_BODY) -> Creates:
 
 def _given(credential: Credential, name: str) -> str:
     return checked(credential if isinstance(credential, str) else credential(), name)
+
+
+def _is_below(url: str, base: str) -> bool:
+    """Return whether a URL, normalized, is of the origin and below the path of a base URL."""
+    return same_origin(url, base) and f"{path_of(url)}/".startswith(f"{path_of(base)}/")
+
+
+def _without_credentials(query: str) -> str:
+    """Drop the query parameters that are named like a credential, such as Google's ``key``."""
+    pairs = parse_qsl(query, keep_blank_values=True)
+    kept = [pair for pair in pairs if not names_credential(pair[0], inside=False)]
+    return query if kept == pairs else urlencode(kept)
 
 
 def _with_query(url: str, query: str) -> str:

@@ -22,6 +22,8 @@ _SSE = "?alt=sse"
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
+SYNTHESIZED = "rollout_synthesized"
+"""A response's extension: it is the gate's own, and no request was sent for it."""
 _OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
 """Extensions of a request that are specific to the host or path that it was made for."""
 _ELSEWHERE = "rollout_elsewhere"
@@ -369,7 +371,10 @@ class Kit:
 
     def known(self, answer: "Answer") -> Any:
         """Return a synthesized response, for which no request was sent."""
-        return self.library.Response(answer.status, headers=answer.headers, content=answer.body)
+        return self.library.Response(
+            answer.status, headers=answer.headers, content=answer.body,
+            extensions={SYNTHESIZED: True},
+        )  # fmt: skip
 
     def name_of(self, error: BaseException, hops: int = 0) -> str:
         """Return the access log's name of an error after a number of redirects.

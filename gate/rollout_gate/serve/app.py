@@ -13,7 +13,7 @@ from contextlib import suppress
 from typing import Any
 
 from rollout_gate.gate import Gate
-from rollout_gate.serve.answers import error_body, own_headers, passed_on
+from rollout_gate.serve.answers import error_body, own_headers
 from rollout_gate.serve.callers import Callers, Refusal
 from rollout_gate.serve.requests import Received, format_of, received
 from rollout_gate.serve.upstream import UnknownProviderError, Upstream
@@ -161,7 +161,7 @@ class ProxyApp:
             await _refuse(self._why(request, error), request.route.format, send)
             return
         status: int = response.status_code
-        headers = passed_on(self._upstream.headers_of(response), status)
+        headers = self._upstream.headers_of(response)
         try:
             if status not in _STATUSES:
                 why = f"the provider answered with the status {status}, which HTTP does not have"

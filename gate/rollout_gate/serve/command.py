@@ -6,6 +6,7 @@ import ssl
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack, suppress
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from rollout_gate.http.credentials import checked, checked_names
 from rollout_gate.metrics.labels import MOST_ORGS
 from rollout_gate.serve.callers import is_loopback
 from rollout_gate.serve.key_file import KeyFile
-from rollout_gate.serve.server import Options, listen, listen_tcp, run
+from rollout_gate.serve.server import Options, listen, listen_tcp, run, signals_held
 
 _NEEDS = ("httpx2", "httptools", "uvicorn")
 _MANY = 20
@@ -96,18 +97,19 @@ def add_to(parser: ArgumentParser) -> None:
 
 def main(arguments: Namespace) -> int:
     """Serve until a signal; return 0, or 2 for what was given wrong, told in one sentence."""
-    try:
-        options, file = _options(arguments)
-        listening = _listen(options)
-        metrics_at = _listen_for_scrapes(options)
-    except (UsageError, RolloutError) as error:
-        print(f"rollout-gate: {error}", file=sys.stderr)
-        return 2
-    port = 0 if options.unix else listening.getsockname()[1]
-    _tell(options.base_url(port), file)
-    if metrics_at is not None:
-        print(f"  metrics at {options.metrics_url(metrics_at.getsockname()[1])}", flush=True)
-    run(options, listening, metrics_at)
+    with suppress(KeyboardInterrupt), signals_held(), ExitStack() as stack:
+        try:
+            options, file = _options(arguments)
+            listening = _listen(options, stack)
+            metrics_at = _listen_for_scrapes(options)
+        except (UsageError, RolloutError) as error:
+            print(f"rollout-gate: {error}", file=sys.stderr)
+            return 2
+        port = 0 if options.unix else listening.getsockname()[1]
+        _tell(options.base_url(port), file)
+        if metrics_at is not None:
+            print(f"  metrics at {options.metrics_url(metrics_at.getsockname()[1])}", flush=True)
+        run(options, listening, metrics_at)
     return 0
 
 
@@ -280,9 +282,9 @@ def _host_and_port(text: str) -> tuple[str, int] | None:
     return ("127.0.0.1" if host == "localhost" else host), int(port)
 
 
-def _listen(options: Options) -> socket.socket:
+def _listen(options: Options, stack: ExitStack) -> socket.socket:
     try:
-        return listen(options)
+        return stack.enter_context(listen(options))
     except OSError as error:
         where = options.unix or f"{options.host}:{options.port}"
         raise UsageError(f"cannot listen on {where}: {error.strerror or error}") from None

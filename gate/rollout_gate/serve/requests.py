@@ -87,7 +87,8 @@ def _with_subject(headers: Headers, named: SubjectHeaders) -> Headers:
     more: Headers = []
     for field, name in zip(named.__struct_fields__, msgspec.structs.astuple(named), strict=True):
         own, value = _SUBJECT_NAMES[field], known.get(name.encode())
-        if name and value and own not in known:
+        says_none = value == b"" and field == "org"  # as an empty X-Rollout-Org does
+        if name and value is not None and (value or says_none) and own not in known:
             more.append((own, value))
     return headers + more
 

@@ -11,7 +11,8 @@ import stat
 import sys
 import threading
 import traceback
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import parent_process
 from pathlib import Path
@@ -31,6 +32,9 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Idle timeout of a client's connection, longer than the pools of SDKs keep one (5 to 60 s): a
 request that is sent just as the server closes is a keep-alive race."""
+
+
+_STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Options(msgspec.Struct, frozen=True):
@@ -74,14 +78,44 @@ class Options(msgspec.Struct, frozen=True):
         return f"{'https' if self.certificate else 'http'}://{host}:{port}"
 
 
-def listen(options: Options) -> socket.socket:
-    """Return a listening socket; raises OSError where the address cannot be had.
+@contextmanager
+def signals_held() -> Iterator[None]:
+    """Block the signals that stop the server until it has its handlers, which then get them.
 
-    A unix socket that a dead process has left is replaced; its mode is 0660, so that its folder's
-    owner and group decide who may connect.
+    By default they would end the process between listening and serving, without clearing up.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, _STOPS)
+    try:
+        yield
+    finally:
+        _take_signals()
+
+
+def _take_signals() -> None:
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
+
+
+@contextmanager
+def listen(options: Options) -> Iterator[socket.socket]:
+    """Listen for the duration of a block; raises OSError where the address cannot be had.
+
+    A unix socket that a dead process has left is replaced, and removed at the end; its mode is
+    0660, so that its folder's owner and group decide who may connect.
     """
     if not options.unix:
-        return listen_tcp(options.host, options.port)
+        with listen_tcp(options.host, options.port) as one:
+            yield one
+        return
+    with _listen_unix(options) as one:
+        bound = _identity(options.unix)
+        try:
+            yield one
+        finally:
+            if _identity(options.unix) == bound:
+                Path(options.unix).unlink(missing_ok=True)
+
+
+def _listen_unix(options: Options) -> socket.socket:
     _remove_dead(options.unix)
     one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o117)
@@ -162,6 +196,7 @@ def run(
 ) -> None:
     """Serve until a signal asks to stop, and answer what is in flight then.
 
+    Raises KeyboardInterrupt after SIGINT, as uvicorn raises it again.
     With metrics there is a parent process, which answers scrapes, also for one worker.
     """
     if metrics_at is None:
@@ -210,6 +245,12 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
     systemd = Systemd(os.environ)
 
     class Server(uvicorn.Server):
+        @contextmanager
+        def capture_signals(self) -> Iterator[None]:
+            with super().capture_signals():
+                _take_signals()
+                yield
+
         async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
             systemd.ends()
             await super().shutdown(sockets)
@@ -221,21 +262,17 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
 
     set_up_log()
     raise_file_limit()
-    bound = _identity(options.unix) if options.unix else None
     # uvicorn raises the signal again after its shutdown, for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: None)
-    if not supervised and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+    if supervised:
+        workers = Workers(config, [listening])
+        _take_signals()
+        workers.run()
+        return
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         # A terminal that closes ends it as SIGTERM does, with the requests in flight.
         signal.signal(signal.SIGHUP, lambda *_: signal.raise_signal(signal.SIGTERM))
-    try:
-        with suppress(KeyboardInterrupt):
-            if supervised:
-                Workers(config, [listening]).run()
-            else:
-                Server(config).run([listening])
-    finally:
-        if options.unix and _identity(options.unix) == bound:
-            Path(options.unix).unlink(missing_ok=True)
+    Server(config).run([listening])
 
 
 def _identity(path: str) -> tuple[int, int] | None:

@@ -13,8 +13,8 @@ from rollout_gate.http.current_log import CurrentLog
 from rollout_gate.http.id_store import flush_all
 from rollout_gate.http.request_lifecycle import Exchanges
 from rollout_gate.http.routing import Remedies, Router
-from rollout_gate.http.transport import REDIRECTS, Kit, kit_of
-from rollout_gate.serve.answers import Headers
+from rollout_gate.http.transport import REDIRECTS, SYNTHESIZED, Kit, kit_of
+from rollout_gate.serve.answers import OWN_HEADER, Headers, passed_on
 from rollout_gate.serve.pool import ShardedPool
 from rollout_gate.serve.requests import NOWHERE, Received
 
@@ -91,8 +91,9 @@ class Upstream:
         return await self._of(request.route.name).handle_async_request(sent)
 
     def headers_of(self, response: Any) -> Headers:
-        """Return a response's headers as they came."""
-        return list(response.headers.raw)
+        """Return a response's headers to pass on, with a mark where the gate has made it."""
+        headers = passed_on(list(response.headers.raw), response.status_code)
+        return [*headers, OWN_HEADER] if SYNTHESIZED in response.extensions else headers
 
     async def aclose(self) -> None:
         """Close the connections, the log and the ledger, and write the ids that are in memory."""

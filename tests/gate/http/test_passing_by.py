@@ -127,6 +127,49 @@ def test_an_sdk_that_has_tokenlabs_key_does_not_give_it_to_the_previous_provider
     ]
 
 
+def test_the_previous_providers_own_key_is_the_only_one_that_it_gets(sides: TwoSides) -> None:
+    sides.decide(0)
+    query = "key=AIza-of-the-app&x=1&api_key=mine&pageToken=2&api-version=3"
+    call = f"{sides.previous.url}/v1/chat/completions?{query}"
+    aside = f"{sides.previous.url}/v1/models?{query}"
+    headers = {"Authorization": "Bearer of-the-app", "X-Goog-Api-Key": "AIza-of-the-app"}
+    with make(sides, previous_key=PREVIOUS) as http:
+        http.post(call, json={"model": "m"}, headers=headers)
+        http.get(aside, headers=headers)
+        http.get(aside)
+    for one in sides.previous.received:
+        assert one.target.partition("?")[2] == "x=1&pageToken=2&api-version=3"
+        assert one.header("authorization") == f"Bearer {PREVIOUS}"
+        assert one.header("x-goog-api-key") is None
+    assert len(sides.previous.received) == 3
+    with make(sides) as http:  # with the application's own key there is no other
+        http.get(aside, headers=headers)
+    assert sides.previous.received[3].target == f"/v1/models?{query}"
+    assert sides.previous.received[3].header("authorization") == "Bearer of-the-app"
+
+
+@pytest.mark.parametrize(
+    "path", ["/other/v1/models", "/openai/../other/v1/models", "/openai/%2e%2e/v1/models", "/open"]
+)
+def test_the_previous_providers_key_goes_below_its_base_url_alone(
+    sides: TwoSides, path: str
+) -> None:
+    text = sides.path.read_text().replace(
+        f"{sides.previous.url}/v1", f"{sides.previous.url}/openai"
+    )
+    sides.path.write_text(text)
+    sides.gate.refresh()
+    sides.gate.refresh()
+    assert sides.gate.file is not None
+    assert sides.gate.file.routes["chat"].previous_base_url.endswith("/openai")
+    with make(sides, previous_key=PREVIOUS) as http:
+        http.get(f"{sides.previous.url}/openai/v1/models")
+        http.get(f"{sides.previous.url}{path}", headers={"Authorization": "Bearer of-the-app"})
+    its, other = sides.previous.received
+    assert its.header("authorization") == f"Bearer {PREVIOUS}"
+    assert other.header("authorization") == "Bearer of-the-app"
+
+
 def test_a_previous_side_that_is_tokenlab_is_told_and_logged_as_what_it_is(
     sides: TwoSides, told: list[str]
 ) -> None:

@@ -1,6 +1,7 @@
 """Requests through the proxy: decided, sent with the right credential, logged, answered."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,40 @@ def test_a_header_that_the_application_sends_says_the_org(sides: TwoSides, proxy
     assert [line["org"] for line in sides.lines()] == ["acme", "other"]
     assert [line["side"] for line in sides.lines()] == ["tokenlab", "previous"]
     assert not any("x-org-id" in line for line in proxy.said)
+
+
+def test_an_empty_header_of_the_application_says_that_there_is_no_org(
+    sides: TwoSides, proxy: Proxy
+) -> None:
+    put(sides, proxy, 100, '[serve]\norg_header = "X-Org-Id"\nkey_header = "X-User"\n')
+    sent = {**HEADERS, "X-Org-Id": "", "X-User": ""}
+    del sent["X-Rollout-Org"]
+    assert proxy.ask(headers=sent).status == 200
+    assert not any("without an org" in line for line in proxy.said)
+    del sent["X-Org-Id"]
+    assert proxy.ask(headers=sent).status == 200
+    until(lambda: any("without an org" in line for line in proxy.said))
+    until(lambda: len(sides.lines()) == 2)
+    assert [line["org"] for line in sides.lines()] == ["", ""]
+
+
+def test_an_answer_of_the_gate_for_a_job_that_was_sent_is_marked(
+    sides: TwoSides, proxy: Proxy
+) -> None:
+    put(sides, proxy, 100, '[routes.video]\nformat = "video"\ndefault_percent = 100\n')
+    forged = {"X-Rollout-Answer": "proxy"}
+    sides.tokenlab.answer = lambda _: Reply(200, b'{"id": "t1", "status": "pending"}', forged)
+    sent = {**HEADERS, "X-Rollout-Job-Id": "job-1"}
+    create = partial(proxy.ask, "/video/v1/videos/generations", ASK, sent)
+    first = create()
+    assert "x-rollout-answer" not in first.headers
+    until(lambda: create().status == 200)  # until its end is recorded, it is in flight
+    again = create()
+    assert again.body == first.body
+    assert (again.headers["x-rollout-answer"], again.headers["x-rollout-resumed"]) == (
+        "proxy", "true",
+    )  # fmt: skip
+    assert len(sides.tokenlab.received) == 1
 
 
 def test_a_route_of_the_path_and_no_other(sides: TwoSides, proxy: Proxy) -> None:
@@ -284,6 +319,20 @@ def test_bodies(sides: TwoSides) -> None:
         if one.target == "/v1/files"
     ]
     assert [one.body for one in got] == [body]
+
+
+def test_with_a_key_for_the_previous_provider_applications_need_none(
+    sides: TwoSides, tmp_path: Path
+) -> None:
+    key = tmp_path / "old.key"
+    key.write_text("sk-of-the-previous")
+    with serving(sides.path, "--previous-key-file", f"chat={key}") as proxy:
+        put(sides, proxy, 0)
+        proxy.ask("/chat/v1/chat/completions?key=of-the-app")
+        proxy.ask("/chat/v1/models?key=of-the-app", None, {"Authorization": "Bearer app"}, "GET")
+    assert [one.target for one in sides.previous.received] == ["/v1/chat/completions", "/v1/models"]
+    sent = {one.header("Authorization") for one in sides.previous.received}
+    assert sent == {"Bearer sk-of-the-previous"}
 
 
 def test_a_key_that_is_rotated(sides: TwoSides, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ import stat
 import subprocess
 import sys
 import threading
+import time
 from configparser import ConfigParser
 from contextlib import ExitStack
 from functools import partial
@@ -247,6 +248,35 @@ def test_a_stop_answers_what_is_in_flight(tmp_path: Path, number: int) -> None:
         assert proxy.process.wait(PATIENCE_S) == 0
         assert "".join(proxy.said) == ""
     assert '"outcome":"ok"' in (tmp_path / "access.jsonl").read_text()
+
+
+@pytest.mark.parametrize("after_s", [0.0, 0.02, 0.2])
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ((), signal.SIGTERM),
+        ((), signal.SIGHUP),  # workers are restarted by it
+        ((), signal.SIGINT),
+        (("--workers", "2"), signal.SIGTERM),
+        (("--metrics", "127.0.0.1:0"), signal.SIGTERM),
+    ],
+)
+def test_a_stop_at_any_time_of_its_start_leaves_nothing_behind(
+    sides: TwoSides, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    options: tuple[str, ...], after_s: float, number: int,
+) -> None:  # fmt: skip
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    path = tmp_path / "s"
+    with serving(sides.path, *options, listen=f"unix:{path}", forked=not options) as proxy:
+        assert path.exists()
+        time.sleep(after_s)  # into whichever step of its start
+        proxy.process.send_signal(number)
+        assert proxy.process.wait(PATIENCE_S) == 0
+    assert not path.exists()
+    assert list(folder.iterdir()) == []
+    assert "Traceback" not in "".join(proxy.said)
 
 
 def test_a_stop_does_not_wait_for_ever(tmp_path: Path) -> None:
