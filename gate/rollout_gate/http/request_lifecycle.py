@@ -148,7 +148,8 @@ class Exchange:
         A caller that is cancelled after the last word of a response has had all of it; the status
         of an error is one, also where its body breaks.
         """
-        if error == "cancelled" and self._create is None and self._recorder.is_decided:
+        is_decided = self._create is None and self._recorder.is_decided
+        if error == "cancelled" and (is_decided or self._recorder.is_whole):
             self.closed()
             return
         has_error = self._recorder.status >= 300
@@ -171,6 +172,12 @@ class Exchange:
 
     def ended(self) -> None:
         """Record the end of a complete response."""
+        self._account()
+        self._recorder.ended()
+        self._settle(self._recorder.status)
+
+    def _account(self) -> None:
+        """Record what a complete response says of a task."""
         recorder, status = self._recorder, self._recorder.status
         if self._create is not None:
             self._create.ended(
@@ -179,8 +186,6 @@ class Exchange:
             )  # fmt: skip
         elif self._about is not None:
             self._about.ended(status, self.out.side, self._answer)
-        recorder.ended()
-        self._settle(status)
 
     @property
     def _answer(self) -> "TaskAnswer":
@@ -206,8 +211,13 @@ class Exchange:
         return not same_origin(self.out.url, self._came_for)
 
     def closed(self) -> None:
-        """Record that the client closed the response, complete or not."""
-        if self._create is not None and self._create.is_waiting:
+        """Record that the client closed the response, complete or not.
+
+        It may be the event loop that does, so what writes to disk is deferred.
+        """
+        if self._recorder.is_whole and self.waits_for_disk:
+            self._later(self._account)
+        elif self._create is not None and self._create.is_waiting:
             self._later(self._create.lost)
         self._recorder.closed()
         self._settle(self._recorder.status)

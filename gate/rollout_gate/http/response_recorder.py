@@ -67,6 +67,9 @@ _error_of = msgspec.json.Decoder(_Error)
 _text_of = msgspec.json.Decoder(str)
 
 
+_LENGTH_DIGITS = 18
+
+
 class Recorder:
     """Records one request, from before it is sent until its response ends, breaks or is dropped.
 
@@ -93,6 +96,7 @@ class Recorder:
         self._keeps = True
         self._pieces: list[bytes] = []
         self._size = 0
+        self._passed = 0
         self._opened: tuple[int, bytes | None] = (-1, None)
         self._stream: StreamInspector | None = None
         self._outcome: Outcome | None = None
@@ -113,6 +117,14 @@ class Recorder:
     def is_over(self) -> bool:
         """Whether the record is written, or none is to be."""
         return self._done or self._out.decision is None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all bytes of the response's Content-Length have passed: a client that has them
+        may close it before its end is seen here (RFC 9112, 6.3)."""
+        said = self._headers.get("content-length", "")
+        is_length = said.isdigit() and len(said) <= _LENGTH_DIGITS
+        return is_length and not self.is_over and self._passed >= int(said)
 
     @property
     def status(self) -> int:
@@ -149,6 +161,7 @@ class Recorder:
 
     def passed(self, piece: bytes) -> None:
         """Record a chunk of the response as it passes."""
+        self._passed += len(piece)
         stream = self._stream
         if stream is not None:
             try:
@@ -191,6 +204,9 @@ class Recorder:
         to stream, or to retry, leave it.
         """
         if self._done or self._out.decision is None:
+            return
+        if self.is_whole and not self._is_corrupt():
+            self.ended()
             return
         if self._is_refused:
             self._finish(None, None, is_whole=False)

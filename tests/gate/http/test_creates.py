@@ -6,7 +6,7 @@ import json
 import multiprocessing
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +166,55 @@ def test_what_became_of_a_create(gate: Gate, answer: Any, state: str, status: in
     (made,) = creates(gate)
     assert (made.state, made.status) == (state, status)
     assert made.error == ("nsfw" if state == "failed" else None)
+
+
+def test_who_leaves_after_the_last_byte_has_had_the_answer(gate: Gate) -> None:
+    """As a caller of a proxy does, which need not wait for the end of the connection."""
+    provider = Provider(get={**TASK, "status": "completed"})
+    with open_client(gate, provider) as http:
+        for job in (None, "job-1"):
+            with subject(job_id=job), http.stream("POST", VIDEO, json=BODY) as answer:
+                next(answer.iter_raw())
+        gate.refresh()  # its own thread records it
+        assert [(one.state, one.status, one.task_id) for one in creates(gate)] == [
+            ("open", 200, "task_1")
+        ] * 2
+        with subject(job_id="job-1"):
+            assert http.post(VIDEO, json=BODY).json() == TASK
+        with http.stream("GET", "https://before.example/v1/tasks/task_1") as answer:
+            next(answer.iter_raw())
+        gate.refresh()
+        assert [one.state for one in creates(gate)] == ["completed"] * 2
+    found = [(one["outcome"], one.get("error"), one["task_status"]) for one in lines(gate)]
+    assert found == [("ok", None, "open")] * 2 + [("ok", None, "completed")]
+
+
+async def test_a_caller_that_is_cancelled_after_the_last_byte_has_had_the_answer(
+    gate: Gate,
+) -> None:
+    async def body() -> AsyncIterator[bytes]:
+        yield json.dumps(TASK).encode()
+        passed.set()
+        await asyncio.Event().wait()  # the end of the connection, which comes late
+
+    async def ask() -> None:
+        await http.post(VIDEO, json=BODY)
+
+    class Slow(AsyncProvider):
+        async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+            length = {"Content-Length": str(len(json.dumps(TASK)))}
+            return httpx2.Response(200, headers=length, content=body())
+
+    passed = asyncio.Event()
+    async with async_client(gate, "video", org="acme", tokenlab_key="k", inner=Slow()) as http:
+        task = asyncio.create_task(ask())
+        await passed.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    gate.refresh()
+    assert [(one.state, one.task_id) for one in creates(gate)] == [("open", "task_1")]
+    assert [one["outcome"] for one in lines(gate)] == ["ok"]
 
 
 @pytest.mark.parametrize(

@@ -87,9 +87,11 @@ def test_it_is_told_apart_from_one_whose_answer_is_lost(
     gate: Gate, is_locked: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the ledger's file is locked for writing, and both are in its buffer."""
-    for name in ("_WAIT_S", "_PAUSE_S"):
-        monkeypatch.setattr(f"rollout_gate.http.job_ledger.{name}", 0.05)
-    TaskLedger(ledger_path(gate)).fingerprint(b"")  # makes the file, and its key
+    with closing(TaskLedger(ledger_path(gate))) as made:
+        made.fingerprint(b"")  # makes the file, and its key
+    if is_locked:
+        for name in ("_WAIT_S", "_PAUSE_S"):
+            monkeypatch.setattr(f"rollout_gate.http.job_ledger.{name}", 0.05)
     provider = Provider()
     with (
         closing(sqlite3.connect(ledger_path(gate), isolation_level=None)) as other,
