@@ -160,6 +160,44 @@ def test_a_guard_that_died_in_a_step_is_no_operator(
     assert again.share() == (10_000 if written else 5000)
 
 
+def rolled_back_and_resumed(run: Run, org: str | None) -> None:
+    switch = run.new_switch("jo")
+    switch.open()
+    run.now += 0.2
+    switch.apply(switch.planner.plan_rollback("chat", org, "it smells"))
+    run.now += 0.2
+    switch.apply(switch.planner.plan_resume("chat", org))
+
+
+@pytest.mark.parametrize("org", ["acme", None])
+@pytest.mark.parametrize("running", [True, False])
+def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(
+    run: Run, ramp_file: Path, org: str | None, running: bool
+) -> None:
+    """Within one turn, or while no guard runs."""
+    run.turn()
+    if not running:
+        run.guarding.end()
+    rolled_back_and_resumed(run, org)
+    after = run
+    if not running:
+        after = Run(ramp_file, now=run.now)
+    turn = after.turn()
+    assert of(turn) == "it was rolled back, and resumed since"
+    assert "ramp" in kinds(turn)
+    assert "ramp" not in kinds(after.turn())
+    record = RampRecord(ramp_file, WriteAccess())
+    for put_back in (True, False):  # the turn writes it as well
+        if put_back:
+            record.put_back("chat", ["acme"])
+        os.utime(record.path, (after.now + 1, after.now + 1))  # the time of this test
+        assert of(after.turn()) == "no data"
+    after.guarding.end()
+    again = Run(ramp_file, now=after.now)
+    assert of(again.turn()) == "no data", "what was put back stays so"
+    again.guarding.end()
+
+
 def many(run: Run, ramp_file: Path, count: int) -> None:
     """Let a route have so many orgs at 25%, all of them ready for their next step."""
     orgs = "".join(f'"org-{i}" = 25\n' for i in range(count))

@@ -124,7 +124,9 @@ class GuardLoop:
         Without ``wait`` the log is read during the turns; raises are held until its backfill ends.
         """
         clock = going_on(now)
-        self._monitor.remember(self._switch.recorded(), now)
+        recorded = self._switch.recorded()
+        self._monitor.remember(recorded, now)
+        self._ramps.follow(recorded.changes)
         with suppress(StoreError):  # an invalid record stops only the ramps; each turn reports it
             self._ramps.remember()
         if wait:
@@ -208,7 +210,8 @@ class GuardLoop:
 
     def _follow(self, now: float, events: list[Event]) -> str:
         try:
-            found, _ = follow_file(self._switch, self._monitor, now)
+            found, rows = follow_file(self._switch, self._monitor, now)
+            self._ramps.follow(rows)
         except RolloutError as error:
             return str(error)
         if found is not None:

@@ -6,16 +6,18 @@ rollout file, with a write-ahead record of the step in progress, so that neither
 another guard takes a step twice.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from datetime import UTC, datetime
 from time import monotonic
 
 import msgspec
 
+from rollout_console.changes.recorded import moved_by
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.listing import first_of
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp_record import Out, Place, RampRecord, RouteRamp
+from rollout_console.history.rows import Change
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
@@ -61,6 +63,22 @@ class Ramps:
         self._switch = switch
         self._monitor = monitor
         self._record = record
+        self._known_to = 0
+        self._resumed: dict[tuple[str, str | None], float] = {}
+
+    def follow(self, changes: Iterable[Change]) -> None:
+        """Take the history's rows: what was rolled back and resumed while no turn looked is in no
+        version of the file that one has seen. Rows may come again."""
+        changes = list(changes)
+        newest = max((change.id for change in changes), default=self._known_to)
+        if newest < self._known_to:
+            self._known_to = 0  # another database, whose ids begin again
+        for change in changes:
+            if change.id > self._known_to:
+                for move in moved_by(change):
+                    if move.latched and move.route is not None:
+                        self._resumed[move.route, move.org] = change.at.timestamp()
+        self._known_to = newest
 
     def remember(self) -> None:
         """Restore the bake times of steps taken before this start; raises StoreError."""
@@ -75,11 +93,14 @@ class Ramps:
         Returns sentences naming those taken out. Raises StoreError.
         """
         file, record = self._monitor.file, self._record.read()
+        since = self._record.written_at()  # a guard that wrote it had looked, or it was put back
+        resumed = {place for place, at in self._resumed.items() if at > since}
+        self._resumed.clear()
         said: list[str] = []
         at = datetime.fromtimestamp(now, UTC)
         for route in ramped(file):
             ramp = record.get(route.name, RouteRamp())
-            new, settled, out = _compared(file, route, ramp, at)
+            new, settled, out = _compared(file, route, ramp, resumed, at)
             if out:
                 self._record.take_out(route.name, out)
                 said += _out_words(route.name, out)
@@ -165,9 +186,16 @@ def ramped(file: RolloutFile) -> list[Route]:
 
 
 def _compared(
-    file: RolloutFile, route: Route, ramp: RouteRamp, at: datetime
+    file: RolloutFile,
+    route: Route,
+    ramp: RouteRamp,
+    resumed: Set[tuple[str, str | None]],
+    at: datetime,
 ) -> tuple[dict[str, Place], dict[str, Place], dict[str, Out]]:
-    """Diff file and record: new orgs, orgs whose recorded step is done, orgs changed by others."""
+    """Diff file and record: new orgs, orgs whose recorded step is done, orgs changed by others.
+
+    ``resumed`` are those that were rolled back and resumed since the record was written.
+    """
     new: dict[str, Place] = {}
     settled: dict[str, Place] = {}
     out: dict[str, Out] = {}
@@ -177,6 +205,8 @@ def _compared(
         points, place = route.org_points(org), ramp.places.get(org)
         if file.is_latched(route.name, org):
             out[org] = Out(at, "it was rolled back")
+        elif place is not None and resumed & {(route.name, org), (route.name, None)}:
+            out[org] = Out(at, "it was rolled back, and resumed since")
         elif place is None:
             if points:
                 new[org] = Place(points)

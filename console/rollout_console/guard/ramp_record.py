@@ -73,6 +73,13 @@ class RampRecord:
         """The path of the record."""
         return self._file.path
 
+    def written_at(self) -> float:
+        """Return when the record was last written, in epoch seconds; 0.0 without one."""
+        try:
+            return self.path.stat().st_mtime
+        except OSError:
+            return 0.0
+
     def read(self) -> Mapping[str, RouteRamp]:
         """Return the record by route."""
         return self._file.state().routes
