@@ -94,6 +94,29 @@ def test_an_undo_with_later_edits_takes_back_each_by_its_own_action(switch: Swit
     assert shares(switch) == (700, 10_000, 200, 2500, False)
 
 
+def test_a_line_that_was_made_is_not_said_to_have_changed(switch: Switch) -> None:
+    plan = switch.planner.plan_share("chat", "keys", "gold", 100)
+    switch.apply(plan, reason="a new customer")
+    made = switch.path.read_text()
+    switch.path.write_text(made + "# theirs\n")
+    switch.refresh()
+    with pytest.raises(NothingToDo) as refused:
+        switch.planner.plan_undo()
+    before = plan.prepared.before.revision[:12]
+    assert str(refused.value) == (
+        "that set made the line of chat / alias gold, and the file was changed since; take the line"
+        f" out by hand, or put the whole text back with restore {before}"
+    )
+    switch.path.write_text(made.replace("gold = 1\n", "gold = 2\n"))
+    switch.refresh()
+    with pytest.raises(NothingToDo, match="alias gold set was changed since; set it by hand"):
+        switch.planner.plan_undo()
+    switch.path.write_text(made)
+    switch.refresh()
+    switch.apply(switch.planner.plan_undo(), reason="as it was")
+    assert "gold" not in switch.path.read_text()
+
+
 def test_what_another_has_done_meanwhile_is_no_conflict_and_adds_no_line(switch: Switch) -> None:
     plan = rollback(switch)
     other = Switch(switch.path, switch.history, Actor("sam", "gw-02"))

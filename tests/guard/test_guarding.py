@@ -187,8 +187,8 @@ def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(
     assert "ramp" in kinds(turn)
     assert "ramp" not in kinds(after.turn())
     record = RampRecord(ramp_file, WriteAccess())
-    for put_back in (True, False):  # the turn writes it as well
-        if put_back:
+    for is_put_back in (True, False):  # the turn writes it as well
+        if is_put_back:
             record.put_back("chat", ["acme"])
         os.utime(record.path, (after.now + 1, after.now + 1))  # the time of this test
         assert of(after.turn()) == "no data"

@@ -156,8 +156,8 @@ def test_the_proof_of_a_rollback(file: Path, monitor: Monitor) -> None:
 
 @pytest.mark.parametrize(
     ("slowest_ended_ago", "text"),
-    [(28, "draining · last TokenLab request 16 s ago; up to 40 s each"),
-     (310, "draining · last TokenLab request 16 s ago; up to 40 s each"),
+    [(28, "draining · last TokenLab request 16 s ago; slowest 40 s"),
+     (310, "draining · last TokenLab request 16 s ago; slowest 40 s"),
      (321, "drained in 4 s · last TokenLab request 16 s ago")],
 )  # fmt: skip
 def test_a_rollback_drains_for_as_long_as_its_slowest_request(

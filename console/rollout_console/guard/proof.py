@@ -42,7 +42,7 @@ def proof_of(
     took = max((last or 0.0) - since, 0.0)
     goes_on = other is not None and other > since
     if goes_on and quiet >= QUIET_S and quiet < (longest := slowest_s()):
-        return Proof(False, f"draining · {age}; up to {longest:.0f} s each")
+        return Proof(False, f"draining · {age}; slowest {longest:.0f} s")
     if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
         return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
     if quiet >= QUIET_S and goes_on:
