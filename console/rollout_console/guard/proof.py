@@ -14,6 +14,8 @@ takes as long as its slowest request: a line is written at the end of one, so th
 are not seen."""
 SLOWEST_OF_S = 300.0
 """Of how many seconds before a rollback the slowest request counts."""
+_LONGEST_S = 3_600.0
+"""After so many seconds of quiet no request is taken to be in flight."""
 
 
 class Proof(msgspec.Struct, frozen=True):
@@ -41,7 +43,8 @@ def proof_of(
     age = "no TokenLab request" if last is None else f"last TokenLab request {_ago(now - last)}"
     took = max((last or 0.0) - since, 0.0)
     goes_on = other is not None and other > since
-    if goes_on and quiet >= QUIET_S and quiet < (longest := slowest_s()):
+    is_quiet = QUIET_S <= quiet < _LONGEST_S
+    if goes_on and is_quiet and quiet < (longest := slowest_s()):
         return Proof(False, f"draining · {age}; slowest {longest:.0f} s")
     if last is None or last < since - QUIET_S:  # no traffic to drain before the rollback
         return Proof(goes_on and quiet >= QUIET_S, f"was quiet before · {age}")
