@@ -1,9 +1,11 @@
 """Shares by alias and flag, and defaults, changed together with orgs: set, never latched."""
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from rollout_console.changes.change_details import what_of
 from rollout_console.changes.plan import ALL_ORGS, Plan, Share, Target
 from rollout_console.changes.recorded import moved_by
 from rollout_console.changes.switch import Switch
@@ -94,27 +96,38 @@ def test_an_undo_with_later_edits_takes_back_each_by_its_own_action(switch: Swit
     assert shares(switch) == (700, 10_000, 200, 2500, False)
 
 
-def test_a_line_that_was_made_is_not_said_to_have_changed(switch: Switch) -> None:
-    plan = switch.planner.plan_share("chat", "keys", "gold", 100)
-    switch.apply(plan, reason="a new customer")
+@pytest.mark.parametrize("table", ["keys", "flags"])
+@pytest.mark.parametrize("inline", [False, True])
+def test_an_undo_among_later_edits_takes_a_new_line_out(
+    switch: Switch, table: Literal["keys", "flags"], inline: bool
+) -> None:
+    before = switch.path.read_text()
+    if inline:
+        head = {"keys": "[routes.chat.keys]", "flags": "[routes.chat.flags]"}[table]
+        begin = before.index(head)
+        end = before.index("\n[", begin)
+        before = before[:begin] + before[end:]
+        route = before.index("[routes.chat]\n") + len("[routes.chat]\n")
+        before = f"{before[:route]}{table} = {{ old = 5 }}\n{before[route:]}"
+        switch.path.write_text(before)
+        switch.refresh()
+    switch.apply(switch.planner.plan_share("chat", table, "gold", 100), reason="new customer")
     made = switch.path.read_text()
     switch.path.write_text(made + "# theirs\n")
     switch.refresh()
-    with pytest.raises(NothingToDo) as refused:
-        switch.planner.plan_undo()
-    before = plan.prepared.before.revision[:12]
-    assert str(refused.value) == (
-        "that set made the line of chat / alias gold, and the file was changed since; take the line"
-        f" out by hand, or put the whole text back with restore {before}"
-    )
-    switch.path.write_text(made.replace("gold = 1\n", "gold = 2\n"))
+    undo = switch.planner.plan_undo()
+    name = "alias" if table == "keys" else "flag"
+    assert undo.effect.startswith(f"undo of set chat / {name} gold: 1% to no line")
+    assert undo.effect.endswith("; later edits stay")
+    assert undo.judged == [("chat", None)], "the log does not tell aliases and flags apart"
+    switch.apply(undo, reason="as it was")
+    assert switch.path.read_text() == before + "# theirs\n"
+    (row,) = [row for row in switch.recent(9)[0] if row.action == "undo"]
+    assert what_of(row, to="to") == f"undo chat / {name} gold: 1% to no line"
+    switch.path.write_text(made.replace("gold = 1", "gold = 2"))
     switch.refresh()
-    with pytest.raises(NothingToDo, match="alias gold set was changed since; set it by hand"):
+    with pytest.raises(NothingToDo, match=r"there is no change|was changed since"):
         switch.planner.plan_undo()
-    switch.path.write_text(made)
-    switch.refresh()
-    switch.apply(switch.planner.plan_undo(), reason="as it was")
-    assert "gold" not in switch.path.read_text()
 
 
 def test_what_another_has_done_meanwhile_is_no_conflict_and_adds_no_line(switch: Switch) -> None:

@@ -93,6 +93,8 @@ EDITS: dict[str, Edit] = {
     "default": SetDefaultPercent("c", 100),
     "alias": SetShare("c", "keys", "prod key", 100),
     "flag": SetShare("c", "flags", "beta", 10_000),
+    "alias out": SetShare("c", "keys", "prod key", None),
+    "flag out": SetShare("c", "flags", "beta", None),
     "model": SetText("c", "model", "n"),
 }
 
@@ -134,6 +136,20 @@ def test_an_edit_changes_its_own_lines_alone(style: str) -> None:
             _check_lines(text, after.data.decode(), edit)
 
 
+@pytest.mark.parametrize("style", sorted(STYLES))
+def test_without_a_share_that_was_added_it_says_what_it_said(style: str) -> None:
+    store = RolloutStore(Path("rollout.toml"))
+    for crlf, ended, before in itertools.product([False, True], repeat=3):
+        file = store.adopt(Shape(style, crlf, ended, before).text().encode()).file
+        for added in ("alias", "flag"):
+            with_it = store.prepare([EDITS[added]]).after
+            store.adopt(with_it.data)
+            without = store.prepare([EDITS[f"{added} out"]]).after
+            assert same_meaning(parse(without.data), file)
+            _check_lines(with_it.data.decode(), without.data.decode(), EDITS[f"{added} out"])
+            store.adopt(Shape(style, crlf, ended, before).text().encode())
+
+
 def _check_lines(text: str, after: str, edit: Edit) -> None:
     gone, new = _changed(text, after)
     assert len(gone) <= 1
@@ -148,7 +164,7 @@ def _check_lines(text: str, after: str, edit: Edit) -> None:
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SHAPES, st.lists(st.sampled_from(sorted(EDITS)), min_size=2, max_size=8))
 def test_many_edits_in_turn_say_what_was_meant(
     tmp_path_factory: pytest.TempPathFactory, shape: Shape, names: list[str]
@@ -169,7 +185,7 @@ def test_many_edits_in_turn_say_what_was_meant(
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(SHAPES, st.permutations(["acme", "b", "gone.eu"]), st.permutations(["acme", "b", "gone.eu"]))
 def test_resuming_takes_back_to_the_byte(
     tmp_path_factory: pytest.TempPathFactory, shape: Shape, there: list[str], back: list[str]

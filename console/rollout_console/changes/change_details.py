@@ -73,9 +73,12 @@ def what_of(change: Change, to: str = "→") -> str:
         return f"put back into its ramp: {target}"
     if change.action in ("rollback", "resume"):
         return f"{action} {target}"
-    unit = "%" if _is_number(change.after) else ""
-    before = f"{change.before}{unit if _is_number(change.before) else ''}" or "no line"
-    return f"{action} {target}: {before} {to} {change.after}{unit}"
+    is_percent = change.action not in ("model", "phase")
+    before, after = (
+        f"{text}%" if is_percent and _is_number(text) else text or "no line"
+        for text in (change.before, change.after)
+    )
+    return f"{action} {target}: {before} {to} {after}"
 
 
 def way_of(change: Change) -> Way:

@@ -23,12 +23,15 @@ class SetPercent(msgspec.Struct, frozen=True):
 
 
 class SetShare(msgspec.Struct, frozen=True):
-    """Set the share, in basis points, of an API key alias (``keys``) or a feature flag."""
+    """Set the share, in basis points, of an API key alias (``keys``) or a feature flag.
+
+    With None its line is removed.
+    """
 
     route: str
     table: Literal["keys", "flags"]
     name: str
-    points: int
+    points: int | None
 
 
 class SetDefaultPercent(msgspec.Struct, frozen=True):
@@ -106,9 +109,12 @@ def _applied_to_route(route: Route, edit: Edit) -> Route:
     if isinstance(edit, SetDefaultPercent):
         return replace(route, default_points=edit.points)
     if isinstance(edit, SetShare):
-        if edit.table == "keys":
-            return replace(route, keys={**route.keys, edit.name: edit.points})
-        return replace(route, flags={**route.flags, edit.name: edit.points})
+        shares = dict(route.keys if edit.table == "keys" else route.flags)
+        if edit.points is None:
+            shares.pop(edit.name, None)
+        else:
+            shares[edit.name] = edit.points
+        return replace(route, **{edit.table: shares})
     assert isinstance(edit, SetRolledBack)
     return replace(route, rolled_back=edit.rolled_back)
 

@@ -87,7 +87,7 @@ def way_back(change: Change) -> str:
         return "rolled back again"
     is_share = change.action.startswith("set")
     after, before = (
-        f"{text}%" if is_share and text.replace(".", "", 1).isdecimal() else text
+        f"{text}%" if is_share and text.replace(".", "", 1).isdecimal() else text or "no line"
         for text in (change.after, change.before)
     )
     return f"{after} to {before}"

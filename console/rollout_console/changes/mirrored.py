@@ -44,7 +44,7 @@ def is_put_back(plan: Plan) -> bool:
         values = [(part.before, part.after) for part in plan.parts] or [(plan.before, plan.after)]
         return not all(one in _LATCHES for pair in values for one in pair)
     zeroes = [
-        isinstance(edit, (SetShare, SetDefaultPercent)) and not edit.points for edit in plan.edits
+        isinstance(edit, (SetShare, SetDefaultPercent)) and edit.points == 0 for edit in plan.edits
     ]
     return not zeroes or not all(zeroes)
 

@@ -97,7 +97,8 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     own rollback within two minutes, with nothing else changed since: the shares that it raises
     were in force a moment ago. ``parts`` is empty but for a change of several targets, which has no
     ``route`` and no ``org`` of its own: ask for its ``targets``. ``left_out`` is what was asked of
-    a set of several and is not part of it.
+    a set of several and is not part of it. Where ``table`` is set, ``org`` is the name of an alias
+    or a flag.
     """
 
     action: str
@@ -112,12 +113,13 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     regrets: bool = False
     parts: tuple[Part, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
+    table: Table = ""
     _moves: list[list[Move]] = msgspec.field(default_factory=list)
 
     @property
     def targets(self) -> tuple[Target, ...]:
         """What it changes: one target, or each of several; ALL_ORGS in place of an org is one."""
-        return tuple(part.target for part in self.parts) or ((self.route, self.org),)
+        return tuple(part.target for part in self.parts) or (self._whole.target,)
 
     @property
     def latched(self) -> tuple[Target, ...]:
@@ -133,13 +135,15 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
         The log does not tell aliases and flags apart: of these it is the route's.
         """
-        table: Table = "keys" if self.action in ("set_alias", "set_flag") else ""
-        whole = Part(self.route, self.org, "", "", table=table)
         found = [
             (part.route, None if part.table or part.org == ALL_ORGS else part.org)
-            for part in self.parts or (whole,)
+            for part in self.parts or (self._whole,)
         ]
         return list(dict.fromkeys(found))
+
+    @property
+    def _whole(self) -> Part:
+        return Part(self.route, self.org, self.before, self.after, table=self.table)
 
     @property
     def asked_name(self) -> str:
@@ -193,7 +197,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
         return bool(self.edits) and all(
             edit.rolled_back
             if isinstance(edit, SetRolledBack)
-            else several and isinstance(edit, SetShare | SetDefaultPercent) and not edit.points
+            else several and isinstance(edit, SetShare | SetDefaultPercent) and edit.points == 0
             for edit in self.edits
         )
 

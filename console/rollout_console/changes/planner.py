@@ -163,7 +163,8 @@ class Planner:
             effect += " (stays rolled back until resumed)"
         states = ("" if before is None else percent_text(before), percent_text(points))
         edit = SetShare(route, table, name, points)
-        return self._plan(f"set_{kind}", route, name, states, effect, edit)
+        plan = self._plan(f"set_{kind}", route, name, states, effect, edit)
+        return replace(plan, table=table)
 
     def plan_rollback(
         self, route: str | None = None, org: str | None = None, reason: str = ""

@@ -17,7 +17,7 @@ from rollout_console.changes.external_edits import described, gives_back, words_
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.leftovers import recovered
 from rollout_console.changes.mirrored import is_put_back, mirrored_from, record_path
-from rollout_console.changes.plan import Plan
+from rollout_console.changes.plan import Plan, Table, named_share
 from rollout_console.changes.planner import Planner
 from rollout_console.changes.recorded import Recorded, to_json
 from rollout_console.changes.shared import Shared
@@ -435,7 +435,7 @@ class Switch:
                 change,
                 action=part.action or change.action,
                 route=part.route,
-                org=part.org,
+                org=_recorded_org(part.action or change.action, part.table, part.org),
                 before=part.before,
                 after=part.after,
                 reason=redacted(_joined(part.reason or reasons[0], reasons[1])),
@@ -451,7 +451,7 @@ class Switch:
             who=self.who,
             action=plan.action,
             route=plan.route,
-            org=plan.org,
+            org=_recorded_org(plan.action, plan.table, plan.org),
             before=plan.before,
             after=plan.after,
             reason=redacted(reason),
@@ -463,6 +463,12 @@ class Switch:
             undoes_id=plan.undoes_id,
             moves=to_json(plan.moves, plan.prepared.before.file),
         )
+
+
+def _recorded_org(action: str, table: Table, org: str | None) -> str | None:
+    """Return the org of a history row: of an undo a share's whole name, as its action tells not
+    whether it is of an alias or a flag."""
+    return named_share(table, org) if table and org is not None and action == "undo" else org
 
 
 def _joined(*parts: str) -> str:

@@ -69,23 +69,21 @@ class UndoPlanner:
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
+                table=_TABLE.get(change.action, ""),
             )  # fmt: skip
         edit = self._inverse(change)
         if edit is None or self._says_now(change) != change.after:
-            made = self._made_a_line(change)
-            why = (
-                f"that {action} made the line of {target}, and the file was changed since; take"
-                " the line out by hand"
-                if made
-                else f"what that {action} of {target} set was changed since; set it by hand"
+            raise NothingToDo(
+                f"what that {action} of {target} set was"
+                " changed since; set it by hand, or put the whole text back with restore"
+                f" {change.previous_revision[:SHORT]}"
             )
-            raise NothingToDo(f"{why}, or {self._whole_text_back(change)}")
         effect = f"{what}: {way_back(change)} in {self._store.name}; later edits stay"
         prepared = self._store.prepare([edit])
         effect += still_latched(change, prepared.after.file)
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
-            prepared, (edit,), change.id,
+            prepared, (edit,), change.id, table=_TABLE.get(change.action, ""),
         )  # fmt: skip
 
     def _plan_group(self, group: Sequence[Change]) -> Plan:
@@ -111,23 +109,17 @@ class UndoPlanner:
                 if self._says_now(row) == row.after and (edit := self._inverse(row)) is not None
             ]
             if not pairs:
-                why = (
-                    f"that {action} made {len(group)} lines, and the file was changed since; take"
-                    " them out by hand"
-                    if all(self._made_a_line(row) for row in group)
-                    else f"what that {action} of {len(group)} lines set was changed since; set it"
-                    " by hand"
+                raise NothingToDo(
+                    f"what that {action} of {len(group)} lines set was changed since; set it"
+                    " by hand, or put the whole text back with restore "
+                    f"{first.previous_revision[:SHORT]}"
                 )
-                raise NothingToDo(f"{why}, or {self._whole_text_back(first)}")
             undone, edits = [row for row, _ in pairs], [edit for _, edit in pairs]
             prepared = self._store.prepare(edits)
             what += "; later edits stay"
-            others = [row for row in group if row not in undone]
-            made = [_named(row) for row in others if self._made_a_line(row)]
-            if changed := [_named(row) for row in others if _named(row) not in made]:
-                what += f"; changed since: {named_targets(changed)}"
-            if made:
-                what += f"; lines that it made stay: {named_targets(made)}"
+            if changed := [row for row in group if row not in undone]:
+                since = [_named(row) for row in changed]
+                what += f"; changed since: {named_targets(since)}"
         for row in undone:
             if still := still_latched(row, prepared.after.file):
                 what += still  # named once: it is mostly the same latch
@@ -163,15 +155,6 @@ class UndoPlanner:
         if change.org == ALL_ORGS:
             return percent_text(route.default_points)
         return percent_text(route.org_points(change.org or ""))
-
-    def _made_a_line(self, change: Change) -> bool:
-        """Whether a change made a line that is still as it made it: no value takes it out again."""
-        is_new = change.action in _TABLE and not change.before
-        return is_new and self._says_now(change) == change.after
-
-    @staticmethod
-    def _whole_text_back(change: Change) -> str:
-        return f"put the whole text back with restore {change.previous_revision[:SHORT]}"
 
     def _inverse(self, change: Change) -> Edit | None:
         """Return the edit that reverts a recorded change, where that is a single value."""
@@ -213,6 +196,8 @@ def _edit_back(change: Change) -> Edit | None:
     if change.action == "phase" and change.route:
         return SetText(change.route, "phase", change.before)
     if change.action in ("set", *_TABLE) and change.route and change.org:
+        if change.action in _TABLE and not change.before:
+            return SetShare(change.route, _TABLE[change.action], change.org, None)  # it was new
         try:
             points = parse_percent(change.before)
         except PercentError:

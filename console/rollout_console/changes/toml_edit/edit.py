@@ -141,7 +141,10 @@ def _make(draft: Draft, path: Path, edit: Edit) -> None:
     if isinstance(edit, SetText):
         draft.put(path, quoted(edit.text))
     elif isinstance(edit, SetDefaultPercent | SetShare):
-        draft.put(path, percent_text(edit.points))
+        if edit.points is None:
+            draft.remove(path)
+        else:
+            draft.put(path, percent_text(edit.points))
     elif isinstance(edit, SetPercent):
         place = (*path, "percent") if draft.has_table(path) else path
         draft.put(place, percent_text(edit.points))
@@ -222,7 +225,7 @@ def _meant_value(edit: Edit, meant: RolloutFile) -> Any:
     if isinstance(edit, SetText):
         return edit.text
     if isinstance(edit, SetDefaultPercent | SetShare):
-        return Decimal(edit.points) / 100
+        return None if edit.points is None else Decimal(edit.points) / 100
     if edit.route is None:
         return meant.rolled_back
     route = meant.routes[edit.route]
