@@ -19,6 +19,7 @@ import certifi
 import httpx
 import pytest
 import textual.screen
+from hypothesis import HealthCheck, settings
 
 from rollout_console.changes.switch import Switch
 from rollout_console.history.actor import Actor
@@ -42,6 +43,10 @@ _AT_START = frozenset(os.listdir(ROOT))
 # tests start: without it each of them compiles every module that it imports anew.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# How long an example takes is a matter of what runs beside it.
+settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("loaded")
 
 gc.disable()  # until pytest has imported all tests: nothing of them is garbage
 

@@ -111,7 +111,7 @@ ORGS = st.dictionaries(
 
 
 @pytest.mark.slow
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(ORGS, st.booleans(), st.data())
 def test_only_the_meant_line_changes(
     tmp_path_factory: pytest.TempPathFactory,

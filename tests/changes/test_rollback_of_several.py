@@ -242,7 +242,8 @@ TARGETS = st.lists(
 
 
 @settings(
-    max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=30,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(targets=TARGETS)
 def test_a_set_at_once_gives_the_same_bytes_as_one_by_one(

@@ -239,7 +239,8 @@ def opened(path: Path, text: bytes) -> Switch:
 
 
 @settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(wanted=WANTED, text=st.sampled_from(TEXTS))
 def test_a_set_at_once_gives_the_same_bytes_as_one_by_one(

@@ -90,7 +90,7 @@ spelled = st.one_of(
 
 
 @pytest.mark.slow
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(
     st.dictionaries(paths, spelled, max_size=8),
     st.dictionaries(paths, spelled | st.none()),

@@ -11,7 +11,7 @@ ANSI = re.compile(r"\x1b\[[0-9;]*m")
 FLOATS = st.one_of(st.none(), st.floats(allow_nan=True, allow_infinity=True))
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     st.lists(st.lists(FLOATS, max_size=300), max_size=3),
     st.integers(0, 90),

@@ -37,7 +37,7 @@ def bill_of(rows: list[Row], **given: Any) -> Bill:
     return bill
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     rows=st.lists(st.one_of(records, alone), max_size=40),
     route=st.sampled_from(["", "chat", "other"]), org=st.sampled_from(["", "acme", NOT_LOGGED]),

@@ -33,7 +33,7 @@ def sample_of(rows: list[Row], *, places: bool = True) -> Sample:
     return sample
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     before=st.lists(records, max_size=30), after=st.lists(records, max_size=30),
     places=st.booleans(),
@@ -49,13 +49,13 @@ def test_the_parts_add_up(before: list[Row], after: list[Row], places: bool) -> 
     assert not any(item.amount == 0 for item in found.items)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(rows=st.lists(records, max_size=30))
 def test_equal_periods_have_no_parts(rows: list[Row]) -> None:
     assert explain(sample_of(rows), sample_of(rows)).items == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     parts=st.lists(st.fractions(-1000, 1000, max_denominator=9999), min_size=1, max_size=6),
     whole=st.decimals("-1000", "1000", places=9, allow_nan=False),

@@ -125,7 +125,7 @@ def test_every_view_of_every_drill_adds_up_to_the_row_above(world: World, traffi
 
 
 @settings(
-    max_examples=25, deadline=None,
+    max_examples=25,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )  # fmt: skip
 @given(sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6), by=st.sampled_from(ORDERS))

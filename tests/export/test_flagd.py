@@ -87,7 +87,7 @@ def test_100_000_decisions_are_the_gates() -> None:
     assert {("tokenlab", "orgs"), ("previous", "orgs"), ("tokenlab", "default_percent")} <= sides
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(), st.text(), st.text(min_size=1), st.sampled_from(POINTS))
 def test_any_names_are_told_apart(org: str, other: str, key: str, points: int) -> None:
     route = Route("chat", "image", orgs={org: OrgShare(points)}, hash_prefix=bucket_prefix("chat"))

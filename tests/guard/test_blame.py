@@ -50,7 +50,6 @@ def verdicts(traffic: Traffic) -> Tier:
     return judge(LIMITS, traffic, START + 60)
 
 
-@settings(deadline=None)
 @given(ORGS, st.randoms())
 def test_the_order_of_orgs_changes_nothing(orgs: dict[str, Counts], rng: random.Random) -> None:
     shuffled = list(orgs.items())
@@ -58,7 +57,6 @@ def test_the_order_of_orgs_changes_nothing(orgs: dict[str, Counts], rng: random.
     assert verdicts(traffic_of(orgs)) == verdicts(traffic_of(dict(shuffled)))
 
 
-@settings(deadline=None)
 @given(ORGS, st.sampled_from("abcdefgh"))
 def test_an_org_that_is_left_out_was_never_there(orgs: dict[str, Counts], out: str) -> None:
     whole = traffic_of(orgs)
@@ -76,7 +74,6 @@ ONE_MORE = {
 """Of these "f" is condemned, and without it "g", whose evidence has one stream less to beat."""
 
 
-@settings(deadline=None)
 @given(ORGS)
 @example(ONE_MORE)
 def test_a_route_is_condemned_for_its_other_orgs_as_if_they_were_alone(
@@ -102,7 +99,6 @@ def test_fewer_orgs_condemn_with_less_evidence() -> None:
     assert list(verdicts(whole.without(["f"])).orgs) == ["g"]
 
 
-@settings(deadline=None)
 @given(ORGS, st.integers(1, 40), st.integers(0, 3))
 def test_one_org_never_condemns_a_route_whose_others_are_well(
     orgs: dict[str, Counts], more: int, good: int
@@ -205,7 +201,7 @@ def test_the_change_point_is_where_errors_began(healthy: list[tuple[int, int]], 
 
 
 @pytest.mark.slow
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(st.integers(0, 10_000))
 def test_one_sick_org_of_twelve_is_rolled_back_alone(seed: int) -> None:
     found = sick_orgs(12, 20, 1, 0.5, seed)

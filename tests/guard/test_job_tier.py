@@ -142,7 +142,7 @@ def test_how_a_row_of_the_ledger_turns_out() -> None:
     ]  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from(("open", "completed", "failed", "late")), max_size=80))
 def test_an_open_job_is_never_worse_than_a_failed_one(fates: list[Fate]) -> None:
     """Evidence only grows as failures become known, which is why no look is too early."""

@@ -168,7 +168,7 @@ def judged(monitor: Monitor, now: float) -> object:
 
 
 @pytest.mark.slow
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     PHASES,
     CHANGES,

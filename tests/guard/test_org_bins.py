@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from typing import Any
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_console.guard.evidence.ages import Ages
@@ -35,7 +35,6 @@ def record(
     return AccessRecord(datetime.fromtimestamp(now - ago, UTC), "chat", org, side, status, ms, "m")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.lists(LINES, max_size=12), st.integers(0, 90)), max_size=8))
 def test_a_cached_read_is_that_of_a_fresh_reader(steps: list[tuple[list[Any], int]]) -> None:
     windows, now = Windows(), NOW
@@ -57,7 +56,6 @@ def test_a_cached_read_is_that_of_a_fresh_reader(steps: list[tuple[list[Any], in
             assert fresh.get(org) == (every if has_error else None)
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(
@@ -94,7 +92,6 @@ def test_a_new_line_has_the_slots_since_its_own_read_again() -> None:
     assert windows.changed_from(key, 1) == float("inf")
 
 
-@settings(deadline=None)
 @given(st.lists(LINES, max_size=40), st.sets(st.sampled_from("abcd")), st.integers(10, 3000))
 def test_counts_without_some_orgs_are_those_of_a_log_without_their_lines(
     lines: list[Any], out: set[str], span_s: int

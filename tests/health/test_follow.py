@@ -107,7 +107,7 @@ def test_a_huge_log_is_entered_near_its_end(tmp_path: Path) -> None:
     assert follower.unusable.lines == 0
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.integers(1, 400), max_size=30), st.integers(1, 300))
 def test_no_cut_loses_a_line(
     tmp_path_factory: pytest.TempPathFactory, cuts: list[int], most: int

@@ -47,7 +47,7 @@ given_lines = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(given_lines, st.integers(1, 30), st.randoms(use_true_random=False))
 def test_every_window_counts_as_by_hand_up_to_a_part(
     lines: list[tuple[float, int, str, str]], size: int, rng: random.Random
@@ -253,7 +253,6 @@ def test_more_names_than_may_be_kept_lose_the_oldest(monkeypatch: pytest.MonkeyP
     assert windows.summary(NOW + 999, 900).requests == 900
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.tuples(st.integers(0, 6), st.integers(0, 40), st.integers(0, 4095),
@@ -280,7 +279,6 @@ def test_shared_parts_add_up(
     assert tracks[which].counts(first, end) == expected
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 4095), st.integers(1, 3_000_000))),
     st.integers(0, 40), st.integers(0, 41), st.integers(1, 20),

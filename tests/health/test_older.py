@@ -345,7 +345,7 @@ def test_no_descriptor_and_no_process_is_left(tmp_path: Path) -> None:
 cuts = st.lists(st.integers(0, 3000), max_size=5)
 
 
-@settings(deadline=None, max_examples=100)
+@settings(max_examples=100)
 @given(cuts, st.integers(1, 4), st.integers(1, 2000), st.booleans())
 def test_every_line_is_in_one_share(
     tmp_path_factory: pytest.TempPathFactory, lengths: list[int], most: int, least: int, ends: bool
@@ -366,7 +366,7 @@ def test_every_line_is_in_one_share(
     assert b"".join(found) == (data if data.strip() else b"")
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(

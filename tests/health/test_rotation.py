@@ -266,7 +266,7 @@ def test_deleted_and_restored(tmp_path: Path) -> None:
     assert follower.trouble == ""
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(
         st.sampled_from(("append", "half", "poll", "rename", "renames", "copy", "packed")),

@@ -4,7 +4,7 @@ import random
 from datetime import UTC, datetime
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_console.health.log.record import AccessRecord, StatusClass, classify
@@ -99,7 +99,6 @@ def test_lines_in_any_order_count_the_same() -> None:
     assert one.series(NOW, 250, 50, "5xx") == other.series(NOW, 250, 50, "5xx")
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.floats(-5, 400), st.sampled_from((200, 404, 429, 503, 0)),
                           st.floats(0.1, 1e5), st.sampled_from("abc")), max_size=60),
        st.integers(1, 60))  # fmt: skip

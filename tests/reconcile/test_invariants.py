@@ -62,7 +62,6 @@ def entry(row: dict[str, Any]) -> tuple[Any, ...]:
 @pytest.mark.slow
 @settings(
     max_examples=100,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(

@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_console.common.flock import locked_folder
@@ -127,7 +127,6 @@ NAMES = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(deadline=None)
 @given(st.dictionaries(NAMES, JSON | st.dictionaries(NAMES, JSON)))
 def test_nothing_in_an_item_breaks_the_reader(item: dict[str, Any]) -> None:
     model = read_model({"id": "x", **item, "tokenlab": item})

@@ -7,7 +7,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rollout_console.sim.provider_metadata import MARK
@@ -347,7 +347,6 @@ def fed(kind: str, events: list[tuple[str, Any]]) -> StreamReader:
     return reader
 
 
-@settings(deadline=None)
 @given(JSON)
 @example("x")
 @example([1])

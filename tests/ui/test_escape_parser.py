@@ -53,7 +53,7 @@ def read(clock: list[float], *parts: str) -> list[str]:
     return found + named(parser.tick())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_keys_in_one_read_or_cut_anywhere_are_the_keys_that_were_typed(data: st.DataObject) -> None:
     chosen: list[str] = []
