@@ -176,6 +176,8 @@ def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(
 ) -> None:
     """Within one turn, or while no guard runs."""
     run.turn()
+    record = RampRecord(ramp_file, WriteAccess())
+    os.utime(record.path, (run.now, run.now))  # the time of this test
     if not running:
         run.guarding.end()
     rolled_back_and_resumed(run, org)
@@ -186,11 +188,10 @@ def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(
     assert of(turn) == "it was rolled back, and resumed since"
     assert "ramp" in kinds(turn)
     assert "ramp" not in kinds(after.turn())
-    record = RampRecord(ramp_file, WriteAccess())
     for is_put_back in (True, False):  # the turn writes it as well
         if is_put_back:
             record.put_back("chat", ["acme"])
-        os.utime(record.path, (after.now + 1, after.now + 1))  # the time of this test
+        os.utime(record.path, (after.now + 1, after.now + 1))
         assert of(after.turn()) == "no data"
     after.guarding.end()
     again = Run(ramp_file, now=after.now)
