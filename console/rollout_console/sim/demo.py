@@ -119,7 +119,8 @@ def run_headless(
         _wait_until(started + 0.6 * seconds)
         rolled_back_at = time.time()
         rollback(demo.file)
-        _wait_until(started + seconds)
+        settled_at = time.time() + _PICKED_UP_S  # a busy machine may take seconds to roll back
+        _wait_until(max(started + seconds, time.monotonic() + _PICKED_UP_S + 0.2 * seconds))
         demo.stop_traffic()
         served = _served(demo.base_url)
         log = _read_log(demo.access_log)
@@ -129,7 +130,6 @@ def run_headless(
     ]
     drained_s = max(late) - rolled_back_at if late else 0.0
     # Requests in flight at the rollback may still finish; after the pick-up time none may start.
-    settled_at = rolled_back_at + _PICKED_UP_S
     after = Counter(r["side"] for r in chat if r["started"] > settled_at)
     logged = Counter(line["side"] for line in log)
     return {
