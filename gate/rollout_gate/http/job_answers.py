@@ -57,8 +57,8 @@ def known(job: Job, subject: Subject) -> Answer:
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
     if not job.request_ended and abs(time.time() - job.sent_at) < SENDING_S:
         message = (
-            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and is still"
-            " in flight; nothing was sent now, try again"
+            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and no answer"
+            " to it is known yet; nothing was sent now, try again"
         )
         waits = [("retry-after", "5"), ("x-should-retry", "true")]
         return _duplicate("create_in_flight", message, headers + waits)

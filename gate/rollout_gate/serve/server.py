@@ -32,8 +32,6 @@ BACKLOG = 2048
 KEEP_ALIVE_S = 75
 """Idle timeout of a client's connection, longer than the pools of SDKs keep one (5 to 60 s): a
 request that is sent just as the server closes is a keep-alive race."""
-
-
 _STOPS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 

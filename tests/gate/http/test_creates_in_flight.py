@@ -70,7 +70,7 @@ def assert_in_flight(answer: httpx2.Response) -> None:
     assert answer.status_code == 409
     error = answer.json()["error"]
     assert error["code"] == "create_in_flight"
-    assert "is still in flight; nothing was sent now, try again" in error["message"]
+    assert "no answer to it is known yet; nothing was sent now, try again" in error["message"]
     assert "jobs forget" not in error["message"]
     assert answer.headers["x-should-retry"] == "true"
     assert answer.headers["retry-after"] == "5"
