@@ -44,7 +44,7 @@ _AT_START = frozenset(os.listdir(ROOT))
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
-# How long an example takes is a matter of what runs beside it.
+# Hypothesis times examples by the wall clock, which under load says nothing about them.
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
 

@@ -195,7 +195,7 @@ def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(
         assert of(after.turn()) == "no data"
     after.guarding.end()
     again = Run(ramp_file, now=after.now)
-    assert of(again.turn()) == "no data", "what was put back stays so"
+    assert of(again.turn()) == "no data", "put back into the ramp for good"
     again.guarding.end()
 
 

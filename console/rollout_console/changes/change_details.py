@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from rollout_console.changes.effect_words import spoken_value
 from rollout_console.changes.external_edits import described
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.recorded import moved_by
@@ -73,11 +74,7 @@ def what_of(change: Change, to: str = "→") -> str:
         return f"put back into its ramp: {target}"
     if change.action in ("rollback", "resume"):
         return f"{action} {target}"
-    is_percent = change.action not in ("model", "phase")
-    before, after = (
-        f"{text}%" if is_percent and _is_number(text) else text or "no line"
-        for text in (change.before, change.after)
-    )
+    before, after = spoken_value(change, change.before), spoken_value(change, change.after)
     return f"{action} {target}: {before} {to} {after}"
 
 
@@ -97,7 +94,3 @@ def way_of(change: Change) -> Way:
     # The recorded moves say nothing of a latch that was set; an external edit's words do.
     is_latch = change.action == "external" and f"to {ROLLED_BACK}" in change.after
     return "rollback" if is_latch else "lower"
-
-
-def _is_number(text: str) -> bool:
-    return text.replace(".", "", 1).isdecimal()

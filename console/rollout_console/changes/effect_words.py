@@ -85,12 +85,15 @@ def way_back(change: Change) -> str:
         return "back in force"
     if (change.after, change.before) == STATES:
         return "rolled back again"
-    is_share = change.action.startswith("set")
-    after, before = (
-        f"{text}%" if is_share and text.replace(".", "", 1).isdecimal() else text or "no line"
-        for text in (change.after, change.before)
-    )
-    return f"{after} to {before}"
+    return f"{spoken_value(change, change.after)} to {spoken_value(change, change.before)}"
+
+
+def spoken_value(change: Change, value: str) -> str:
+    """Return a value of a change, before or after it, in words: ``25%``, ``no line``."""
+    is_percent = change.action not in ("model", "phase")
+    if is_percent and value.replace(".", "", 1).isdecimal():
+        return f"{value}%"
+    return value or "no line"
 
 
 def still_latched(change: Change, after: RolloutFile) -> str:

@@ -93,7 +93,7 @@ class Ramps:
         Returns sentences naming those taken out. Raises StoreError.
         """
         file, record = self._monitor.file, self._record.read()
-        since = self._record.written_at()  # a guard that wrote it had looked, or it was put back
+        since = self._record.written_at()  # a guard writes after it has looked
         resumed = {place for place, at in self._resumed.items() if at > since}
         self._resumed.clear()
         said: list[str] = []

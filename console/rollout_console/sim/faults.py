@@ -100,7 +100,7 @@ class Faults:
     async def delay(self, fault: Fault, seconds: float) -> None:
         """Sleep so long, or until the fault is removed."""
         end = monotonic() + seconds
-        while fault.id in self._faults and (left := end - monotonic()) > 0:  # noqa: ASYNC110 - threads remove it too
+        while fault.id in self._faults and (left := end - monotonic()) > 0:  # noqa: ASYNC110 - asyncio.Event is not thread-safe
             await asyncio.sleep(min(left, _LOOK_S))
 
     def as_json(self) -> list[dict[str, Any]]:

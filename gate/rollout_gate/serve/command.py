@@ -97,9 +97,10 @@ def add_to(parser: ArgumentParser) -> None:
 
 def main(arguments: Namespace) -> int:
     """Serve until a signal; return 0, or 2 for what was given wrong, told in one sentence."""
-    with suppress(KeyboardInterrupt), signals_held(), ExitStack() as stack:
+    with suppress(KeyboardInterrupt), ExitStack() as stack:
         try:
-            options, file = _options(arguments)
+            options, file = _options(arguments)  # a file may hang, and then ctrl+c ends it
+            stack.enter_context(signals_held())
             listening = _listen(options, stack)
             metrics_at = _listen_for_scrapes(options)
         except (UsageError, RolloutError) as error:

@@ -1,4 +1,4 @@
-"""What tests of the ledger share: a task, rows of the file, a file of before it had orgs."""
+"""What tests of the ledger share: a create and its task, rows of a file, one without orgs."""
 
 import json
 import sqlite3
@@ -8,6 +8,19 @@ from pathlib import Path
 from rollout_gate import Gate
 
 TASK = {"id": "task_1", "task_id": "task_1", "status": "pending", "poll_url": "/v1/tasks/task_1"}
+BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
+URL = "https://before.example/v1/videos/generations"
+TEXT = """
+schema = 1
+algorithm = "fractional-v3"
+[tokenlab]
+base_url = "https://there.example"
+[routes.video]
+format = "video"
+default_percent = 100
+previous_base_url = "https://before.example/v1"
+"""
+"""A rollout file that sends every create of a video to TokenLab."""
 
 
 def ledger_path(gate: Gate) -> Path:

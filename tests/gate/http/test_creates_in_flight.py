@@ -1,4 +1,4 @@
-"""A create that is repeated while the first is in flight is told so, and may be tried again."""
+"""An idempotent create that is retried while the first is in flight: 409, to be retried."""
 
 import sqlite3
 import threading
@@ -16,25 +16,12 @@ from rollout_gate import Gate, subject
 from rollout_gate.http import client
 from rollout_gate.http.create_records import SENDING_S, Create
 from rollout_gate.http.job_ledger import TaskLedger
-from tests.gate.http.ledgers import TASK, ledger_path
+from tests.gate.http.ledgers import BODY, TASK, TEXT, URL, ledger_path
 from tests.support.waiting import until
-
-TEXT = """
-schema = 1
-algorithm = "fractional-v3"
-[tokenlab]
-base_url = "https://there.example"
-[routes.video]
-format = "video"
-default_percent = 100
-previous_base_url = "https://before.example/v1"
-"""
-URL = "https://before.example/v1/videos/generations"
-BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
 
 
 class Provider(httpx2.BaseTransport):
-    """Answers once it may, with what it is told to."""
+    """Blocks each response until ``may_answer`` is set."""
 
     def __init__(self) -> None:
         self.seen = 0

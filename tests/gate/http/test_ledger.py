@@ -19,20 +19,7 @@ import pytest
 from rollout_gate import Gate, subject
 from rollout_gate.http import async_client, client
 from rollout_gate.http.job_ledger import TaskLedger
-from tests.gate.http.ledgers import TASK, rows, write_without_orgs
-
-BODY = {"model": "kling-v3", "prompt": "a lighthouse"}
-URL = "https://before.example/v1/videos/generations"
-TEXT = """
-schema = 1
-algorithm = "fractional-v3"
-[tokenlab]
-base_url = "https://there.example"
-[routes.video]
-format = "video"
-default_percent = 100
-previous_base_url = "https://before.example/v1"
-"""
+from tests.gate.http.ledgers import BODY, TASK, TEXT, URL, rows, write_without_orgs
 
 
 class Provider(httpx2.BaseTransport):

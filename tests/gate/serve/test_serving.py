@@ -271,7 +271,7 @@ def test_a_stop_at_any_time_of_its_start_leaves_nothing_behind(
     path = tmp_path / "s"
     with serving(sides.path, *options, listen=f"unix:{path}", forked=not options) as proxy:
         assert path.exists()
-        time.sleep(after_s)  # into whichever step of its start
+        time.sleep(after_s)  # a race with each step of the server's start
         proxy.process.send_signal(number)
         assert proxy.process.wait(PATIENCE_S) == 0
     assert not path.exists()
