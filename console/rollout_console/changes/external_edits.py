@@ -83,7 +83,7 @@ def words_of(change: Change, *others: Change) -> str:
 
 def _what(change: Change) -> str:
     action, target = spoken_change(change.action, change.route, change.org)
-    return f"{action} {target}: {change.before or 'no line'} to {change.after}"
+    return f"{action} {target}: {change.before or 'no line'} to {change.after or 'no line'}"
 
 
 def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:

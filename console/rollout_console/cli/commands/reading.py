@@ -75,7 +75,7 @@ def history(options: Namespace, switch: Switch) -> int:
         said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
         reason = f"  ({'; '.join(said)})" if said else ""
         before = visible(row.before) or "no line"
-        what = f"{action} {target}: {before} → {visible(row.after)}{reason}"
+        what = f"{action} {target}: {before} → {visible(row.after) or 'no line'}{reason}"
         if row.action in NOTES:
             what = f"{visible(what_of(row))}{reason}"
         if row.action == "external":

@@ -43,7 +43,7 @@ class ChangesPanel(Static):
                 continue
             pieces.append((f"  {action} {visible(target)}\n", "bold"))
             before = visible(change.before) or "no line"
-            pieces.append((f"  {before} → {visible(change.after)}\n", ""))
+            pieces.append((f"  {before} → {visible(change.after) or 'no line'}\n", ""))
             if change.reason:
                 pieces.append((f"  {visible(change.reason)}\n", "$foreground 60%"))
         said = repr(pieces)

@@ -93,7 +93,8 @@ def _words(change: Change) -> str:
     org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
     action, target = spoken_change(change.action, change.route, org)
     unit = "%" if _sign(change) in (RAISE, LOWER) else ""
-    what = f" {change.before}{unit} to {change.after}{unit}"
+    before, after = (f"{one}{unit}" if one else "no line" for one in (change.before, change.after))
+    what = f" {before} to {after}"
     if change.action == "acknowledge":
         return f"alert acknowledged{who}: {change.after}"
     if change.action == "put_back":
