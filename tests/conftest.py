@@ -27,6 +27,7 @@ from rollout_console.history.history import History
 from rollout_console.sim.server import SimServer
 from rollout_console.sim.state import DEMO_KEY, ApiKey, Settlement
 from tests.kinds import Effects, kind_of
+from tests.support import collector
 from tests.support.commands import Commands
 from tests.support.parts import need
 from tests.support.passphrases import quick_passphrases
@@ -134,19 +135,14 @@ def _spread(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     return found
 
 
-freeze = gc.freeze
-"""Has the garbage collector visit nothing again of all that there is by now."""
-
-
 def pytest_collection_finish() -> None:
-    """Freeze what was imported and collected, most of a worker's objects; and collect less often.
+    """Freeze what was imported and collected, most of a worker's objects."""
+    collector.begin()
 
-    An app freezes what it made as well; of the hundreds that are made here each would be kept.
-    """
-    freeze()
-    gc.set_threshold(100_000, 10, 10)
-    gc.enable()
-    setattr(gc, "freeze", lambda: None)  # noqa: B010 - mypy refuses the assignment
+
+def pytest_runtest_logfinish() -> None:
+    """Freeze what is left of the tests so far, such as imported SDKs, once it takes time."""
+    collector.freeze_where_slow()
 
 
 @pytest.hookimpl(trylast=True)
@@ -155,8 +151,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
     And fail where a test wrote into the checkout, from where it may be committed.
     """
-    gc.collect()
-    freeze()
+    collector.freeze()
     new = {name for name in set(os.listdir(ROOT)) - _AT_START if not name.startswith(".")}
     if new and "PYTEST_XDIST_WORKER" not in os.environ:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
