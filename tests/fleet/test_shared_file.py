@@ -178,9 +178,10 @@ def test_a_lost_answer_is_found_out_and_the_change_made_once(
         one.apply(to(one, 30))
         assert in_etcd(client) == text("30")
         assert len(writes(client)) == 2
-        link.delivered.clear()
         link.lose = ["late"]
         one.apply(to(one, 35))
+        link.delivered.clear()
+        link.released.set()
         assert link.delivered.wait(20)
         assert in_etcd(client) == text("35")
         assert len(writes(client)) == 3

@@ -14,13 +14,13 @@ import httpx
 
 class Link:
     """``lose`` is what becomes of the next transactions that write, each once: ``answer``,
-    ``request``, ``late``, where the request arrives after its sender has given up, or ``held``,
-    where it is delivered once ``released`` is set; ``has_held`` is set when one is held."""
+    ``request``, ``late``, which is ``request`` at first and arrives once ``released`` is set, or
+    ``held``, which is answered once ``released`` is set; ``has_held`` is set when one is held."""
 
     def __init__(self, member: str) -> None:
         self.member = member
         self.lose: list[str] = []
-        self.is_cut = False
+        self.is_cut = self.is_over = False
         self.delivered = threading.Event()
         self.has_held = threading.Event()
         self.released = threading.Event()
@@ -46,7 +46,7 @@ def lossy(member: str) -> Iterator[Link]:
                 self.close_connection = True
                 return
             if fate == "late":
-                threading.Timer(0.5, self._deliver, (body,)).start()
+                threading.Thread(target=self._deliver_late, args=(body,), daemon=True).start()
                 self.close_connection = True
                 return
             if fate == "held":
@@ -61,6 +61,11 @@ def lossy(member: str) -> Iterator[Link]:
             self.end_headers()
             self.wfile.write(answer.content)
 
+        def _deliver_late(self, body: bytes) -> None:
+            link.released.wait()
+            if not link.is_over:
+                self._deliver(body)
+
         def _deliver(self, body: bytes) -> httpx.Response:
             found = httpx.post(f"{link.member}{self.path}", content=body, trust_env=False)
             link.delivered.set()
@@ -73,6 +78,7 @@ def lossy(member: str) -> Iterator[Link]:
     try:
         yield link
     finally:
+        link.is_over = True
         link.released.set()
         server.shutdown()
         server.server_close()

@@ -312,6 +312,7 @@ async def test_a_change_that_is_not_known_is_said_until_it_is_seen(
         await pilot.press("minus")
         await confirm(pilot)
         await until_shown(pilot, lambda: said in line(pilot))
+        link.released.set()
         await until_shown(
             pilot, lambda: line(pilot) == " ● done after all: lowering chat / acme 25% to 10%"
         )
