@@ -215,6 +215,17 @@ async def until_asked(app: ConsoleApp, hops: int = 50) -> ConfirmDialog:
     return app.screen
 
 
+async def stalled(dialog: ConfirmDialog, at_s: Sequence[float]) -> bool:
+    """Stall at each time of a dialog's grace period; return False where it was over before."""
+    for begins_s in at_s:
+        while dialog.sight.grace is None or dialog.sight.grace.elapsed_s < begins_s:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        if dialog.sight.is_ready:
+            return False
+        stall(0.5)
+    return True
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "at_s", [(0.0,), (0.05,), (0.1,), (0.15,), (0.0, 0.05), (0.0, 0.05, 0.1)], ids=str
@@ -228,12 +239,10 @@ async def test_a_stall_of_the_host_ends_no_grace_period(
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot, app)
         app.post_message(key("r"))
-        dialog = await until_asked(app)
-        for begins_s in at_s:
-            while dialog.sight.grace is None or dialog.sight.grace.elapsed_s < begins_s:  # noqa: ASYNC110
-                await asyncio.sleep(0)
-            assert not dialog.sight.is_ready
-            stall(0.5)
+        while not await stalled(await until_asked(app), at_s):
+            await pilot.press("escape")  # the host has stalled by itself: it was over too soon
+            await settled(pilot, app)
+            app.post_message(key("r"))
         for _ in range(3):  # what is due is done first, and what the terminal has is read then
             await asyncio.sleep(0)
         app.post_message(key("y"))
