@@ -35,7 +35,7 @@ def write(sim: SimServer, folder: Path, *, base_url: str = "") -> Path:
     return path
 
 
-async def play(file: Path, *, least: int = 200, rate: float = 120.0) -> list[dict[str, Any]]:
+async def play(file: Path, *, least: int = 200, rate: float = 60.0) -> list[dict[str, Any]]:
     """Play until the log has so many lines, however fast this machine is just now.
 
     At a rate that it keeps up with: for each request the client's pool looks at all in flight.

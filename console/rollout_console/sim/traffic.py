@@ -62,7 +62,7 @@ class Traffic:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send requests until ``stop`` is set, then wait for those in flight."""
-        limits = httpx.Limits(max_connections=_MOST_AT_ONCE)
+        limits = httpx.Limits(max_connections=_MOST_AT_ONCE, max_keepalive_connections=8)
         running: set[asyncio.Task[None]] = set()
         async with async_client(
             self._gate,
