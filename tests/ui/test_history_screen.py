@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, closing
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -16,7 +17,7 @@ from rollout_console.common.write_access import WriteAccess
 from rollout_console.guard.monitor import Monitor
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
-from rollout_console.history.rows import NewChange
+from rollout_console.history.rows import Change, NewChange
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.form import FormDialog
@@ -319,6 +320,33 @@ async def test_ten_thousand_rows_are_drawn_as_they_are_seen(file: Path) -> None:
         await pilot.press("slash", *"org-9999")
         await until_shown(pilot, lambda: "1 of 10,000" in line(pilot, "status"))
         await until_shown(pilot, lambda: "org-9999" in rows(pilot)[0])
+
+
+async def test_a_long_history_is_read_to_its_end_while_changes_are_made(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each change begins a read, and a page takes longer than it is until the next change."""
+    many(file, 5_000)
+    read, pages = History.rows, list[int]()
+
+    def slowly(history: History, path: Path, limit: int | None = 100, **more: Any) -> list[Change]:
+        found = read(history, path, limit, **more)
+        if limit == PAGE:
+            pages.append(len(found))
+            time.sleep(0.05)
+        return found
+
+    async with shown(file) as pilot:
+        screen, table = pilot.app.screen, pilot.app.screen.query_one(LineTable)
+        assert isinstance(screen, HistoryScreen)
+        monkeypatch.setattr(History, "rows", slowly)
+        screen.action_reload()
+        while not screen._view.complete:
+            assert len(pages) < 30, "it is read from the beginning again and again"
+            screen.history_changed()
+            before = len(pages)
+            await until_shown(pilot, lambda: len(pages) > before)  # noqa: B023
+        await until_shown(pilot, lambda: len(table.rows) == 5_000)
 
 
 async def test_a_rollback_is_marked_and_said(file: Path) -> None:

@@ -39,6 +39,8 @@ _TICK_NS = 20_000_000
 _LEAST_PREFIX = 7
 _SHOWN = 12
 _LOCKED_FOR_S = 5.0
+_NO_ID = 2**63 - 1
+"""Greater than each id: SQLite's greatest integer."""
 
 
 class History:
@@ -219,14 +221,16 @@ class History:
         self,
         file: Path,
         limit: int | None = 100,
-        offset: int = 0,
         *,
         after: int = 0,
+        before: int | None = None,
         notes: bool = True,
     ) -> list[Change]:
-        """Return the applied changes, newest first; those after the id ``after``, unless 0.
+        """Return the applied changes, newest first; those between the ids ``after`` and ``before``.
 
+        Without ``after``, or with 0, all before: those taken over from elsewhere are older than 1.
         At most ``limit`` rows, of which one write may have thousands; all that are kept for None.
+        Pages are read by the ids (keyset pagination): a new row moves none from page to page.
         Without ``notes`` events are left out that are no change of the file.
         """
         among = "" if notes else f" AND action NOT IN {NOTES}"
@@ -235,8 +239,13 @@ class History:
                 return []
             found = db.execute(
                 "SELECT * FROM changes WHERE file = ? AND state = 'applied'"  # noqa: S608
-                f" AND (? = 0 OR id > ?){among} ORDER BY id DESC LIMIT ? OFFSET ?",
-                (self._identity(file), after, after, -1 if limit is None else limit, offset),
+                f" AND id > ? AND id < ?{among} ORDER BY id DESC LIMIT ?",
+                (
+                    self._identity(file),
+                    after or -_NO_ID,
+                    _NO_ID if before is None else before,
+                    -1 if limit is None else limit,
+                ),
             ).fetchall()
             return [change_of(row) for row in found]
 

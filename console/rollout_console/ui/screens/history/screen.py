@@ -12,6 +12,7 @@ from textual.binding import BindingType
 from textual.containers import Container, VerticalScroll
 from textual.content import Content
 from textual.widgets import Input, Static
+from textual.worker import Worker
 
 from rollout_console.changes.change_details import Details, details_of, what_of
 from rollout_console.common.listing import counted
@@ -72,6 +73,8 @@ class HistoryScreen(ChangingScreen):
         self._cells_of = 80
         self._unreadable = ""
         self._reading = Reading("the history", inf)
+        self._reads: Worker[None] | None = None
+        self._is_due = False
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -128,38 +131,36 @@ class HistoryScreen(ChangingScreen):
 
     def action_reload(self) -> None:
         """Read every row again."""
+        if self._reads is not None:
+            self._reads.cancel()
+            self._reads = None
         self._view.clear()
         self._known.clear()
         self._read_again()
 
     def _read_again(self) -> None:
+        self._is_due = True
         self._reading.begin(time())
-        self._read()
+        if self._reads is None or self._reads.is_finished:
+            self._reads = self._read()
 
-    @work(group="history-read", exclusive=True, exit_on_error=False)
+    @work(group="history-read", exit_on_error=False)
     async def _read(self) -> None:
-        """Read the new rows, and while not all older ones are read, those by pages."""
-        view, switch = self._view, self._switch
+        """Read the new rows and, page by page, the older ones.
+
+        What is new meanwhile is read between two pages: begun anew, it would never end where
+        changes come faster.
+        """
+        view, history, path = self._view, self._switch.history, self._switch.path
         try:
-            if view.complete:
-                rows = await asyncio.to_thread(
-                    switch.history.rows, switch.path, PAGE, after=view.read_from
-                )
-                if len(rows) < PAGE:
-                    self._reading.end(time())
-                self._took(view.add(rows))
-                if len(rows) < PAGE:
-                    return
-            offset = 0
-            while True:
-                rows = await asyncio.to_thread(switch.history.rows, switch.path, PAGE, offset)
-                view.complete = len(rows) < PAGE
-                if view.complete:
-                    self._reading.end(time())
-                self._took(view.add(rows))
-                if view.complete:
-                    return
-                offset += len(rows)
+            while self._is_due or not view.complete:
+                if self._is_due:
+                    self._is_due = False
+                    rows = await asyncio.to_thread(history.rows, path, PAGE, after=view.read_from)
+                    self._took(view.add_newest(rows))
+                if not view.complete:
+                    rows = await asyncio.to_thread(history.rows, path, PAGE, before=view.read_to)
+                    self._took(view.add_older(rows))
         except HistoryError as error:
             self._unreadable = str(error)
             self._reading.end(time(), error)
@@ -167,6 +168,8 @@ class HistoryScreen(ChangingScreen):
 
     def _took(self, changed: bool) -> None:
         self._unreadable = ""
+        if self._view.complete and not self._is_due:
+            self._reading.end(time())
         if changed:
             self.show()
         else:

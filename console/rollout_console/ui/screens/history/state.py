@@ -1,6 +1,6 @@
 """State of the history screen: the rows read so far, and the filter; Textual is not needed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from rollout_console.changes.change_details import what_of
 from rollout_console.history.rows import Change
@@ -17,6 +17,8 @@ class HistoryView:
     def __init__(self) -> None:
         self.text = ""
         self.complete = False
+        self.read_to: int | None = None
+        """The id from which on all newer rows are read; None before the first page."""
         self._by_id: dict[int, Change] = {}
         self._sorted: list[Change] = []
         self._texts: dict[int, str] = {}
@@ -34,9 +36,27 @@ class HistoryView:
     def clear(self) -> None:
         """Forget the rows, and keep the filter."""
         self.complete = False
+        self.read_to = None
         self._by_id.clear()
         self._texts.clear()
         self._sorted = []
+
+    def add_newest(self, rows: Sequence[Change]) -> bool:
+        """Add the newest page, of rows after ``read_from``; return whether one is new or other.
+
+        Where it is full, rows may be missing behind it: the older ones are to be read anew.
+        """
+        if self.read_to is None or len(rows) == PAGE:
+            self.complete = len(rows) < PAGE
+            self.read_to = rows[-1].id if rows else None
+        return self.add(rows)
+
+    def add_older(self, rows: Sequence[Change]) -> bool:
+        """Add the page of rows before ``read_to``; return whether one is new or other."""
+        self.complete = len(rows) < PAGE
+        if rows:
+            self.read_to = rows[-1].id
+        return self.add(rows)
 
     def add(self, rows: Iterable[Change]) -> bool:
         """Add rows of any order; return whether one is new or has changed."""
