@@ -88,14 +88,13 @@ async def test_what_follows_the_slash_is_the_filter(file: Path, typed: str) -> N
     app = app_of(file)
     before = file.read_bytes()
     async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.pause(0.2)
+        await until_shown(pilot, lambda: bool(app.home.query_one(RolloutTable).rows))
         await breathe(pilot, f"/{typed}")
         assert app.screen is app.home
         assert app.home.query_one("#filter", Input).value == typed
         await breathe(pilot, "y")
         await pilot.press("escape")
-        await pilot.pause(0.1)
-        assert not app.home.has_class("-filtering")
+        await until_shown(pilot, lambda: not app.home.has_class("-filtering"))
         assert app.home.query_one("#filter", Input).value == ""
     assert file.read_bytes() == before
 
@@ -108,7 +107,7 @@ async def test_so_it_is_on_the_other_screens(file: Path, screen: str, line: str)
     app = app_of(file)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press(screen)
-        await pilot.pause(0.5)
+        await until_shown(pilot, lambda: app.screen is not app.home and app.keys.is_idle)
         before = app.screen
         await breathe(pilot, "/anXtTu2")
         assert app.screen is before
@@ -133,8 +132,10 @@ async def test_a_percent_typed_at_once_opens_no_other_screen(file: Path) -> None
 async def test_a_percent_is_typed_also_where_its_line_lost_the_focus(file: Path) -> None:
     app = app_of(file)
     async with app.run_test(size=(120, 40)) as pilot:
+        await until_shown(pilot, lambda: bool(app.home.query_one(RolloutTable).rows))
         await pilot.press("j", "e")
-        await pilot.pause(0.2)
+        await until_shown(pilot, lambda: isinstance(app.screen, PercentDialog))
+        await until_shown(pilot, lambda: app.keys.is_idle)
         app.screen.set_focus(None)
         await breathe(pilot, "25")
         assert app.screen.query_one(Input).value == "25"
@@ -145,16 +146,12 @@ async def test_what_is_typed_before_a_form_opens_is_in_the_form(
     file: Path, monkeypatch: pytest.MonkeyPatch, slow_s: float
 ) -> None:
     """Its letters are keys of the screen below, some of which change things."""
-    app = app_of(file)
     before = file.read_bytes()
-    async with app.run_test(size=(120, 40)) as pilot:
-        await pilot.press("4")
-        await pilot.pause(0.5)
+    async with routes_screen(file) as pilot:
         slow_plan(monkeypatch, slow_s)
         await breathe(pilot, "osam pt]q1")
-        await pilot.pause(slow_s + 0.3)
-        assert isinstance(app.screen, FormDialog)
-        assert app.screen.query(Input).first().value == "sam pt]q1"
+        await until_shown(pilot, lambda: isinstance(pilot.app.screen, FormDialog))
+        await until_shown(pilot, lambda: _value(pilot) == "sam pt]q1")
         await pilot.press("escape")
     assert file.read_bytes() == before
 
@@ -279,11 +276,13 @@ async def test_what_was_typed_for_nothing_is_not_given_to_the_next_line(
     app = app_of(file)
     async with app.run_test(size=(120, 40)) as pilot:
         await pilot.press("4")
-        await pilot.pause(0.5)
+        await until_shown(pilot, lambda: isinstance(app.screen, RoutesScreen))
+        await until_shown(pilot, lambda: app.keys.is_idle)
         await breathe(pilot, "oquit")
-        await pilot.pause(0.3)
+        await until_shown(pilot, lambda: not beside(pilot)._busy)
         await pilot.press("colon")
-        await pilot.pause(0.3)
+        await until_shown(pilot, lambda: isinstance(app.focused, Input))
+        await until_shown(pilot, lambda: app.keys.is_idle)
         assert isinstance(app.focused, Input)
         assert app.focused.value == ""
         assert app.is_running

@@ -134,8 +134,7 @@ async def test_two_keys_in_one_breath_ask_once(file: Path) -> None:
         dialogs = [one for one in pilot.app.screen_stack if isinstance(one, ConfirmDialog)]
         assert len(dialogs) == 1
         await pilot.press("escape")
-        await pilot.pause(0.1)
-        assert not isinstance(pilot.app.screen, ConfirmDialog)
+        await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
         assert file.read_bytes() == before
         await pilot.press("r")
         await confirm(pilot)
@@ -168,11 +167,10 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
     async with running(app_of(file), size) as pilot:
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(0.1)
         dialog = pilot.app.screen
         for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
-            assert one.region.height > 0
-            assert dialog.region.contains_region(one.region), one
+            await until_shown(pilot, lambda: one.region.height > 0)  # noqa: B023
+            await until_shown(pilot, lambda: dialog.region.contains_region(one.region))  # noqa: B023
 
 
 @pytest.mark.parametrize("key", ["R", "exclamation_mark", "plus"])

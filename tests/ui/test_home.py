@@ -374,8 +374,8 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
         await until_shown(pilot, lambda: bool(pilot.app.screen.query("#live-figures")))
         for name in ("figures", "event"):
             line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
-            await pilot.pause(0.2)
-            assert "cannot be used; the first: ts" in line.text
+            said = "cannot be used; the first: ts"
+            await until_shown(pilot, lambda: said in line.text)  # noqa: B023
         monkeypatch.setattr("rollout_console.guard.line_quality.UNUSABLE_S", 0.0)
         await pilot.press("1")
         await until_shown(pilot, lambda: "cannot be used" not in notices(pilot))

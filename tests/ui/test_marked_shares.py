@@ -258,7 +258,6 @@ async def test_the_confirm_of_a_raise_says_how_in_a_small_terminal(
     async with running(app_of(file), size) as pilot:
         await pilot.press("space", "j", "space", "plus")
         await asked(pilot)
-        await pilot.pause(0.1)
         dialog = pilot.app.screen
         for part in (".how", "#reason", "#name"):
             # The effect is read first: where there is no room for both, typing shows the input.

@@ -242,10 +242,9 @@ async def test_the_confirm_of_several_says_what_it_does_in_a_small_terminal(
     async with running(app_of(file), size) as pilot:
         await pilot.press("space", "j", "space", "r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
-        await pilot.pause(0.1)
         dialog = pilot.app.screen
         how, effect = dialog.query_one(".how"), dialog.query_one(".effect")
-        assert how.region.height > 0
-        assert dialog.region.contains_region(how.region)
+        await until_shown(pilot, lambda: how.region.height > 0)
+        await until_shown(pilot, lambda: dialog.region.contains_region(how.region))
         assert effect.region.y == (size[1] > 8), "its beginning can be read"
         assert "y: roll back" in str(pilot.app.screen.query_one(".how", Static).content)

@@ -68,9 +68,8 @@ async def test_charts_follow_without_waiting_for_their_next_figures(
     async with app.run_test(size=(120, 40)) as pilot:
         await opened(pilot, app, "1")
         app.home.draw_charts()
-        await pilot.pause(0.1)
         mine = app.theme_variables["chart-tokenlab"].lower()
-        assert mine in colours(pilot)
+        await until_shown(pilot, lambda: mine in colours(pilot))
         await pilot.press("colon")
         await until_shown(pilot, lambda: isinstance(app.screen, Palette))
         await pilot.press(*"theme day", "enter")
