@@ -6,7 +6,8 @@ TOOLS := .venv-release
 SHELL := /bin/sh
 # Tests mostly wait for processes and sockets, so more than one to a core; not so many that they
 # starve one another.
-JOBS ?= 9
+JOBS ?= 5
+TIMED_JOBS ?= 3
 
 .PHONY: demo test test-fast check lint types layers wheel lock audit release bench clean
 
@@ -17,8 +18,11 @@ demo: $(VENV)/.ready
 test-fast: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "unit and not slow"
 
+# Those of how long something takes come last, a few at a time: beside the others they would tell
+# how busy the machine is.
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
+	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not timed"
+	$(BIN)/python -m pytest -n $(TIMED_JOBS) --dist load -m timed
 
 check: lint types layers test wheel
 

@@ -3,6 +3,7 @@
 import gc
 import os
 import random
+import shutil
 import signal
 import ssl
 import subprocess
@@ -49,6 +50,12 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 settings.register_profile("loaded", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("loaded")
 
+# Folders of tests are in memory (tmpfs), where the machine has enough: files are flushed to disk
+# (fsync) at each change of a rollout file, and in each etcd and history that tests make.
+_MEMORY = Path("/dev/shm")
+if _MEMORY.is_dir() and shutil.disk_usage(_MEMORY).free >= 4 << 30:
+    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(_MEMORY))
+
 gc.disable()  # until pytest has imported all tests: nothing of them is garbage
 
 # A signal that is ignored is so in all that is started, too: nohup and a shell's `&` ignore some.
@@ -68,10 +75,15 @@ share_parsed_rules()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Import no module of another kind where units are asked for: the SDKs take seconds."""
-    units = str(config.getoption("markexpr")).startswith("unit")
-    is_module = collection_path.name.startswith("test_") and collection_path.suffix == ".py"
-    return True if units and is_module and kind_of(collection_path) != "unit" else None
+    """Import no module without a test that is asked for, of units or timed ones: it takes long."""
+    wanted = str(config.getoption("markexpr"))
+    if not (collection_path.name.startswith("test_") and collection_path.suffix == ".py"):
+        return None
+    if wanted.startswith("unit"):
+        return True if kind_of(collection_path) != "unit" else None
+    if wanted == "timed":
+        return True if "mark.timed" not in collection_path.read_text(encoding="utf-8") else None
+    return None
 
 
 @pytest.hookimpl(tryfirst=True)

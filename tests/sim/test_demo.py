@@ -17,7 +17,7 @@ from rollout_console.sim.server import SimServer
 from tests.sim.test_contract import CHAT, KEY
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 def test_the_rollback_moves_traffic() -> None:
     summary = run_headless(7, rollback=_roll_back)
     assert summary["ok"], summary

@@ -16,7 +16,7 @@ them.
 """
 
 
-@pytest.mark.slow
+@pytest.mark.timed
 @pytest.mark.timeout(300)
 def test_every_incident_is_rolled_back_and_drains() -> None:
     """Each is on a route of its own; one is of an org, which alone is rolled back."""

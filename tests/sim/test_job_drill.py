@@ -25,6 +25,7 @@ def completed(made: Rollout, least: int) -> bool:
     return ended is not None and ended.completed >= least
 
 
+@pytest.mark.timed
 def test_jobs_that_fail_after_their_200_are_rolled_back_and_drain() -> None:
     with rollout(20.0) as made:
         until(lambda: completed(made, 30))

@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from rollout_console.sim.traffic import RATE_PER_S
 from rollout_console.ui.escape_delay import DELAY_S
+from tests.support.playing import CREDENTIALS, playing
 from tests.support.pty_console import CONSOLE, PtyConsole, looks, on_pty
 
 pytestmark = pytest.mark.slow
@@ -23,8 +25,15 @@ SCREENS = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live
 
 @contextmanager
 def demo(folder: Path, size: tuple[int, int], **env: str) -> Iterator[PtyConsole]:
-    places = {"TMPDIR": str(folder), "ROLLOUT_STATE_DIR": str(folder / "state"), **env}
-    with on_pty((*CONSOLE, "demo"), size, places) as found:
+    """The console on the demo's file and traffic: figures are other ones each second.
+
+    The traffic is a quarter of the demo's, which would take more of the processor than the console.
+    """
+    places = {**CREDENTIALS, "ROLLOUT_STATE_DIR": str(folder / "state"), **env}
+    with (
+        playing(folder, rate=RATE_PER_S / 4) as played,
+        on_pty((*CONSOLE, "-f", str(played.file)), size, places) as found,
+    ):
         found.until(lambda screen: "route / org" in screen)
         found.bytes_until_quiet(within_s=6)
         if "▸ +chat" in found.text():  # an org is selected: only it has a percent to ask for
@@ -147,6 +156,7 @@ def test_an_escape_and_the_key_in_the_same_read_are_both(file: Path) -> None:
         console.until(lambda screen: screen.startswith(SCREENS["5"]))
 
 
+@pytest.mark.timed
 def test_an_escape_acts_before_textuals_delay(file: Path) -> None:
     """A busy machine may add to it: one of twenty is enough, as Textual waits 100 ms each time."""
     with still(file) as console:
