@@ -6,7 +6,7 @@ TOOLS := .venv-release
 SHELL := /bin/sh
 # Tests mostly wait for processes and sockets, so more than one to a core; not so many that they
 # starve one another.
-JOBS ?= 6
+JOBS ?= 5
 TIMED_JOBS ?= 3
 
 .PHONY: demo test test-fast check lint types layers wheel lock audit release bench clean

@@ -72,12 +72,12 @@ class Drill:
 
 
 @contextmanager
-def guarded_demo(*routes: str) -> Iterator[tuple[Demo, Switch]]:
+def guarded_demo(*routes: str, rate: float | None = None) -> Iterator[tuple[Demo, Switch]]:
     """Run the demo's traffic on routes, with a guard in mode enforce as a service runs it.
 
     Without names it is ROUTE as the demo has it; others are like it, with 90% on TokenLab.
     """
-    with Demo() as demo:
+    with Demo(rate=rate) as demo:
         text = demo.file.read_text().replace('mode = "hold"', 'mode = "enforce"')
         document = tomlkit.parse(text)
         route = document["routes"][ROUTE]  # the others of the demo would only cost time
@@ -122,7 +122,7 @@ def drill(demo: Demo, switch: Switch, incident: str, org: str | None = None) -> 
 def drills_at_once() -> dict[str, Drill]:
     """Play every incident at the same time, each on a route of its own."""
     orgs = {_slug(incident): None for incident in DRILLED} | {_slug(ONE_ORG): SICK_ORG}
-    with guarded_demo(*orgs) as (demo, switch):
+    with guarded_demo(*orgs, rate=2 * RATE_PER_S) as (demo, switch):
         begun = time.time()
         for incident in (*DRILLED, ONE_ORG):
             add_incident(demo.base_url, incident, route=_slug(incident))

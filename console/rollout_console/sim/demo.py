@@ -31,13 +31,17 @@ class DemoError(Exception):
 
 
 class Demo:
-    """The demo's folder and child processes; ``start`` creates them, ``stop`` removes all."""
+    """The demo's folder and child processes; ``start`` creates them, ``stop`` removes all.
 
-    def __init__(self) -> None:
+    ``rate`` is that of the traffic, in requests a second; None for the usual one.
+    """
+
+    def __init__(self, *, rate: float | None = None) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-demo-"))
         self.file = self.folder / "rollout.toml"
         self.access_log = self.folder / "access.jsonl"
         self.base_url = ""
+        self._rate = () if rate is None else (str(rate),)
         self._children: list[subprocess.Popen[str]] = []
 
     @property
@@ -55,7 +59,7 @@ class Demo:
             self.base_url = self._spawn("serve", "0")
             text = (asset_folder("sample_configs") / "demo.toml").read_text(encoding="utf-8")
             self.file.write_text(text.replace("BASE_URL", self.base_url), encoding="utf-8")
-            self._spawn("play", str(self.file))
+            self._spawn("play", str(self.file), *self._rate)
         except BaseException:
             self.stop()
             raise
