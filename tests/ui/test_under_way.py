@@ -319,6 +319,31 @@ async def test_a_change_that_is_not_known_is_said_until_it_is_seen(
         assert in_etcd() == (1000, False)
 
 
+async def test_a_change_that_is_not_known_is_said_however_soon_it_was_given_up(
+    app: ConsoleApp, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_file, "SETTLE_S", 0.0)
+    monkeypatch.setattr(shared_file, "_SETTLE_NOTE_S", 0.0)
+    monkeypatch.setattr(under_way, "SHOWN_AFTER_S", 60.0)
+    async with running(app) as pilot:
+        link.lose = ["request"] * 99
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: " ! NOT KNOWN WHETHER DONE: lowering" in line(pilot))
+
+
+async def test_an_outcome_is_said_by_the_time_also_where_no_turn_of_the_line_came(
+    app: ConsoleApp, link: Link, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on a host that stalls: the timer of the line comes too late."""
+    monkeypatch.setattr(under_way, "SHOWN_AFTER_S", 0.0)
+    monkeypatch.setattr(under_way, "_EVERY_S", 3600.0)
+    async with running(app) as pilot:
+        await pilot.press("minus")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: line(pilot).startswith(" ● done after "))
+
+
 async def test_a_rollback_that_is_not_known_is_said_above_its_dialog_and_after_it(
     app: ConsoleApp, link: Link, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -38,8 +38,9 @@ class Progress:
     """The change of a session that is under way, from its confirming key to its outcome.
 
     It is said on each screen and behind each dialog, with the seconds that it takes, where it takes
-    longer than SHOWN_AFTER_S. An outcome that was waited for like that, or that comes when its
-    screen was left, is said there as well: one that was made for a while, any other until ``esc``.
+    longer than SHOWN_AFTER_S. An outcome that was waited for like that, that is not known, or that
+    comes when its screen was left, is said there as well: one that was made for a while, any other
+    until ``esc``.
     """
 
     def __init__(self, waits: str) -> None:
@@ -115,9 +116,11 @@ class Progress:
         try:
             result = await steps()
         except Exception as error:
-            self._end(app, _not_done(words, error, self._seconds), is_good=False)
+            is_unknown = isinstance(error, Uncertain)
+            told = _not_done(words, error, self._seconds)
+            self._end(app, told, is_good=False, is_unknown=is_unknown)
             self._unknown = words
-            if not isinstance(error, Uncertain):
+            if not is_unknown:
                 self._made_as = ""
             raise
         self._made_as = ""
@@ -169,12 +172,14 @@ class Progress:
             self._timer.reset()
             self._draw(app)
 
-    def _end(self, app: App[None], told: str, *, is_good: bool) -> None:
+    def _end(self, app: App[None], told: str, *, is_good: bool, is_unknown: bool = False) -> None:
         if self._is_left:
             return
         self.words, self.change = "", None
         self._is_over.set()
-        is_shown = self._is_shown or app.screen is not self._begun_on
+        # By the time as well: on a busy host none of the line's turns may have come.
+        is_shown = self._is_shown or is_unknown or monotonic() >= self._shown_at
+        is_shown = is_shown or app.screen is not self._begun_on
         if self._earlier:
             told, is_good = f"{told}; before that {self._earlier}", False
         self._earlier = told if self.next and not is_good else ""
