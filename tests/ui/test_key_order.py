@@ -14,6 +14,7 @@ from textual.pilot import Pilot
 from textual.screen import Screen
 from textual.widgets import Input, Static
 
+from rollout_console.ui import key_order
 from rollout_console.ui.app import ConsoleApp
 from rollout_console.ui.dialogs.confirm import ConfirmDialog
 from rollout_console.ui.dialogs.percent import PercentDialog
@@ -360,7 +361,11 @@ async def test_a_click_waits_for_the_keys_before_it(long_file: Path) -> None:
         assert table.cursor == table.scroll_offset.y + 3
 
 
-async def test_a_key_waits_a_moment_for_the_rows_of_a_screen(long_file: Path) -> None:
+async def test_a_key_waits_a_moment_for_the_rows_of_a_screen(
+    long_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for moment in ("_GOES_ON_WITHIN_S", "_OPENS_WITHIN_S"):
+        monkeypatch.setattr(key_order, moment, PATIENCE_S)  # however busy this machine is
     app = app_of(long_file)
     async with app.run_test(size=(80, 24)) as pilot:
         await settled(pilot, app)

@@ -88,7 +88,10 @@ def screen_and_home(console: PtyConsole, key: str) -> tuple[int, int]:
 
 def full_frame(console: PtyConsole) -> int:
     """Return the bytes of a whole frame."""
+    console.bytes_until_quiet(within_s=0.5)
+    console.screen.erase_in_display(2)
     console.press("\x0c")
+    console.until(lambda screen: all(screen.splitlines()[at].strip() for at in (0, -1)))
     return console.bytes_until_quiet()
 
 
