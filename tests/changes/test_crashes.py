@@ -31,6 +31,7 @@ def raced() -> Tally:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # hundreds of processes, of which each is traced
 def test_a_kill_and_an_error_at_any_call_lose_nothing() -> None:
     need("strace")
     tally = tallied(killed_and_failed)

@@ -23,6 +23,7 @@ from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdRefused, EtcdUncertain
 from tests.support.etcd import Cluster, cluster
 from tests.support.loopback import Origin, Reply
+from tests.support.waiting import PATIENCE_S
 
 HEADER = {"revision": "7", "cluster_id": "5"}
 READS: dict[str, Callable[[EtcdClient], object]] = {
@@ -119,7 +120,7 @@ def test_without_a_leader_nothing_was_changed() -> None:
 
 
 def test_a_request_that_is_too_large_says_how_much_etcd_takes(etcd: Cluster) -> None:
-    with at(etcd.members[0].url) as one:
+    with at(etcd.members[0].url, timeout_s=PATIENCE_S) as one:
         for size in (1_600_000, 5_000_000):
             with pytest.raises(EtcdRefused, match=r"1\.5 MiB unless its --max-request-bytes"):
                 one.put("/large", b"x" * size)
