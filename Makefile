@@ -18,8 +18,7 @@ demo: $(VENV)/.ready
 test-fast: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "unit and not slow"
 
-# Those of how long something takes come last, a few at a time: beside the others they would tell
-# how busy the machine is.
+# Tests that assert real time run last, a few at a time: they would measure the load of the others.
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not timed"
 	$(BIN)/python -m pytest -n $(TIMED_JOBS) --dist load -m timed

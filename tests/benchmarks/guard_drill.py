@@ -32,9 +32,9 @@ from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
 from rollout_console.history.rows import Change
-from rollout_console.sim.demo import Demo
+from rollout_console.sim.demo import RATE_PER_S, Demo
 from rollout_console.sim.incidents import SICK_ORG, add_incident, clear_incidents, start_incident
-from rollout_console.sim.traffic import ORGS, RATE_PER_S, ROUTES
+from rollout_console.sim.traffic import ORGS, ROUTES
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.decision.decision import decide
 from rollout_gate.file.parse import parse
@@ -72,7 +72,7 @@ class Drill:
 
 
 @contextmanager
-def guarded_demo(*routes: str, rate: float | None = None) -> Iterator[tuple[Demo, Switch]]:
+def guarded_demo(*routes: str, rate: float = RATE_PER_S) -> Iterator[tuple[Demo, Switch]]:
     """Run the demo's traffic on routes, with a guard in mode enforce as a service runs it.
 
     Without names it is ROUTE as the demo has it; others are like it, with 90% on TokenLab.

@@ -34,8 +34,7 @@ def test_a_storm_is_reported_with_its_true_figures(
         rolled_back = time.time()
         polls = (tmp_path / f"before-{number}" for number in count())
         # A request that was open at the rollback is one of it whenever it ends: longer than quiet.
-        is_quiet = lambda: quiet_since_s(reported(file, capsys, next(polls))) > 2 * QUIET_S  # noqa: E731
-        until(is_quiet, every_s=1.0)
+        until(lambda: quiet_since_s(reported(file, capsys, next(polls))) > 2 * QUIET_S, every_s=1.0)
         demo.stop_traffic()
         body = reported(file, capsys, tmp_path)
         log = (demo.folder / "access.jsonl").read_text().splitlines()

@@ -168,9 +168,11 @@ async def test_a_confirm_says_what_it_does_in_a_small_terminal(
         await pilot.press("r")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
         dialog = pilot.app.screen
-        for one in (dialog.query_one(".effect"), dialog.query_one(".how")):
-            await until_shown(pilot, lambda: one.region.height > 0)  # noqa: B023
-            await until_shown(pilot, lambda: dialog.region.contains_region(one.region))  # noqa: B023
+        parts = [dialog.query_one(".effect"), dialog.query_one(".how")]
+        await until_shown(pilot, lambda: all(one.region.height for one in parts))
+        await until_shown(
+            pilot, lambda: all(dialog.region.contains_region(one.region) for one in parts)
+        )
 
 
 @pytest.mark.parametrize("key", ["R", "exclamation_mark", "plus"])

@@ -372,10 +372,10 @@ async def test_lines_that_cannot_be_used_are_said_until_they_are_over(
         assert "200 lines unusable" in pilot.app.screen.query_one("#status", TextLine).text
         await pilot.press("5")
         await until_shown(pilot, lambda: bool(pilot.app.screen.query("#live-figures")))
-        for name in ("figures", "event"):
-            line = pilot.app.screen.query_one(f"#live-{name}", TextLine)
-            said = "cannot be used; the first: ts"
-            await until_shown(pilot, lambda: said in line.text)  # noqa: B023
+        names = ("#live-figures", "#live-event")
+        lines = [pilot.app.screen.query_one(name, TextLine) for name in names]
+        said = "cannot be used; the first: ts"
+        await until_shown(pilot, lambda: all(said in line.text for line in lines))
         monkeypatch.setattr("rollout_console.guard.line_quality.UNUSABLE_S", 0.0)
         await pilot.press("1")
         await until_shown(pilot, lambda: "cannot be used" not in notices(pilot))

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from rollout_console.sim.traffic import RATE_PER_S
+from rollout_console.sim.demo import RATE_PER_S, Demo
 from rollout_console.ui.escape_delay import DELAY_S
-from tests.support.playing import CREDENTIALS, playing
 from tests.support.pty_console import CONSOLE, PtyConsole, looks, on_pty
 
 pytestmark = pytest.mark.slow
@@ -24,15 +23,12 @@ SCREENS = {"2": " keys ▸", "3": " models ▸", "4": " routes ▸", "5": " live
 
 
 @contextmanager
-def demo(folder: Path, size: tuple[int, int], **env: str) -> Iterator[PtyConsole]:
-    """The console on the demo's file and traffic: figures are other ones each second.
-
-    The traffic is a quarter of the demo's, which would take more of the processor than the console.
-    """
-    places = {**CREDENTIALS, "ROLLOUT_STATE_DIR": str(folder / "state"), **env}
+def demo(size: tuple[int, int], **env: str) -> Iterator[PtyConsole]:
+    """Run the console on the demo, with a quarter of its traffic, which takes more CPU time than
+    the console; the figures still differ each second."""
     with (
-        playing(folder, rate=RATE_PER_S / 4) as played,
-        on_pty((*CONSOLE, "-f", str(played.file)), size, places) as found,
+        Demo(rate=RATE_PER_S / 4) as played,
+        on_pty((*CONSOLE, "-f", str(played.file)), size, {**played.environment, **env}) as found,
     ):
         found.until(lambda screen: "route / org" in screen)
         found.bytes_until_quiet(within_s=6)
@@ -109,9 +105,9 @@ def assert_within(most: float, there_and_back: Callable[[], tuple[int, int]], na
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
+def test_dialogs_and_screens(size: tuple[int, int]) -> None:
     most = 2.6 * size[0] * size[1]  # Textual's own frames are of three to four bytes a cell, each
-    with demo(tmp_path, size) as console:
+    with demo(size) as console:
         frame = min(full_frame(console) for _ in range(4))  # the figures of a second come between
         assert frame < most
         for key, title in DIALOGS.items():
@@ -121,8 +117,8 @@ def test_dialogs_and_screens(tmp_path: Path, size: tuple[int, int]) -> None:
             assert_within(1.75 * frame, partial(screen_and_home, console, key), title)
 
 
-def test_over_ssh_a_dialog_and_a_screen_cost_little(tmp_path: Path) -> None:
-    with demo(tmp_path, (80, 24), SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22") as console:
+def test_over_ssh_a_dialog_and_a_screen_cost_little() -> None:
+    with demo((80, 24), SSH_CONNECTION="192.0.2.1 1 192.0.2.2 22") as console:
         for key, title in DIALOGS.items():
             assert open_dialog(console, key, title) < 3000
             assert close_dialog(console) < 3000

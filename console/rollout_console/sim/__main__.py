@@ -1,4 +1,4 @@
-"""The demo's two child processes: ``serve`` the simulator, or ``play`` the traffic.
+"""The demo's two child processes: ``serve`` the simulator, or ``play`` the traffic, at a rate.
 
 Both exit at EOF on stdin, so that no orphans are left however the parent ended.
 """
@@ -18,7 +18,7 @@ def main(arguments: list[str]) -> int:
     if arguments[:1] == ["serve"]:
         return _serve(int(arguments[1]))
     if arguments[:1] == ["play"]:
-        return asyncio.run(_play(Path(arguments[1]), *map(float, arguments[2:3])))
+        return asyncio.run(_play(Path(arguments[1]), float(arguments[2])))
     return 2
 
 
@@ -31,14 +31,14 @@ def _serve(port: int) -> int:
     return 0
 
 
-async def _play(file: Path, rate: float | None = None) -> int:
-    from rollout_console.sim.traffic import RATE_PER_S, Traffic
+async def _play(file: Path, rate: float) -> int:
+    from rollout_console.sim.traffic import Traffic
 
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     _end_with_parent(lambda: loop.call_soon_threadsafe(stop.set))
     loop.add_signal_handler(signal.SIGTERM, stop.set)
-    traffic = Traffic(file, api_key=os.environ["TOKENLAB_API_KEY"], rate=rate or RATE_PER_S)
+    traffic = Traffic(file, api_key=os.environ["TOKENLAB_API_KEY"], rate=rate)
     _say("playing")
     await traffic.run(stop)
     return 0

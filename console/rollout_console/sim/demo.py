@@ -24,6 +24,8 @@ ROUTE = "chat"
 _PICKED_UP_S = 1.0
 """The gate guarantees to pick up a changed rollout file within this time."""
 _START_S = 20.0
+RATE_PER_S = 40.0
+"""The usual rate of the traffic."""
 
 
 class DemoError(Exception):
@@ -33,15 +35,15 @@ class DemoError(Exception):
 class Demo:
     """The demo's folder and child processes; ``start`` creates them, ``stop`` removes all.
 
-    ``rate`` is that of the traffic, in requests a second; None for the usual one.
+    ``rate`` is that of the traffic, in requests a second.
     """
 
-    def __init__(self, *, rate: float | None = None) -> None:
+    def __init__(self, *, rate: float = RATE_PER_S) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="rollout-demo-"))
         self.file = self.folder / "rollout.toml"
         self.access_log = self.folder / "access.jsonl"
         self.base_url = ""
-        self._rate = () if rate is None else (str(rate),)
+        self._rate = rate
         self._children: list[subprocess.Popen[str]] = []
 
     @property
@@ -59,7 +61,7 @@ class Demo:
             self.base_url = self._spawn("serve", "0")
             text = (asset_folder("sample_configs") / "demo.toml").read_text(encoding="utf-8")
             self.file.write_text(text.replace("BASE_URL", self.base_url), encoding="utf-8")
-            self._spawn("play", str(self.file), *self._rate)
+            self._spawn("play", str(self.file), str(self._rate))
         except BaseException:
             self.stop()
             raise

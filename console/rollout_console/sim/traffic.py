@@ -25,7 +25,6 @@ ROUTES = ("chat", "responses", "claude", "gemini")
 _WEIGHTS = {"chat": 5, "responses": 2, "claude": 3, "gemini": 2}
 _OTHERS_WEIGHT = 5
 """How often a route is asked for; others of the file, with a text format, as often as chat."""
-RATE_PER_S = 40.0
 STREAMED = 0.3
 TOOLS = 0.15
 """The share of requests that ask for a tool call."""
@@ -48,7 +47,7 @@ class Traffic:
         *,
         api_key: str,
         previous_key: str = "prev-demo",
-        rate: float = RATE_PER_S,
+        rate: float,
         seed: int = 1,
     ) -> None:
         self._gate = Gate(file, poll_s=0.1)
@@ -62,6 +61,7 @@ class Traffic:
 
     async def run(self, stop: asyncio.Event) -> None:
         """Send requests until ``stop`` is set, then wait for those in flight."""
+        # httpcore polls every idle connection for each request: few are kept alive.
         limits = httpx.Limits(max_connections=_MOST_AT_ONCE, max_keepalive_connections=8)
         running: set[asyncio.Task[None]] = set()
         async with async_client(

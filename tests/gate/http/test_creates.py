@@ -19,26 +19,18 @@ from rollout_gate.http.create_records import Create, select
 from rollout_gate.http.job_answers import forget_command
 from rollout_gate.http.job_ledger import TaskLedger
 from rollout_gate.http.task_answers import task_answer
+from tests.gate.http.ledgers import TEXT as VIDEO_ROUTE
+from tests.gate.http.ledgers import URL as VIDEO
 from tests.gate.http.ledgers import ledger_path
 
-TEXT = """
-schema = 1
-algorithm = "fractional-v3"
-[tokenlab]
-base_url = "https://there.example"
-[routes.video]
-format = "video"
-default_percent = 100
-previous_base_url = "https://before.example/v1"
-{extra}
+TEXT = f"""{VIDEO_ROUTE}{{extra}}
 [routes.image]
 format = "image"
 model = "gpt-image-2"
 default_percent = 100
 previous_base_url = "https://before.example/v1"
-{extra}
+{{extra}}
 """
-VIDEO = "https://before.example/v1/videos/generations"
 IMAGE = "https://before.example/v1/images/generations"
 EDIT = "https://before.example/v1/images/edits"
 BODY = {"model": "kling-v3", "prompt": "a lighthouse in the canary's colours"}
