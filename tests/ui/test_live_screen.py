@@ -84,6 +84,11 @@ def line(pilot: Running, name: str) -> str:
     return pilot.app.screen.query_one(f"#live-{name}", TextLine).text
 
 
+def alarm_line(pilot: Running) -> str:
+    shown = pilot.app.screen.query_one(".alarm", TextLine)
+    return shown.text if shown.display else ""
+
+
 def drawn(pilot: Running) -> list[str]:
     views = pilot.app.screen.query(CellView).results(CellView)
     return [row for view in views for row in view.lines]
@@ -238,7 +243,9 @@ async def test_the_cursor_stays_on_its_time_while_the_chart_moves_on(file: Path)
 
 
 @pytest.mark.slow
-async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_paused_nothing_is_drawn_but_an_alarm(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     traffic(file)
     monkeypatch.setattr("rollout_console.ui.screens.live.screen.CHARTS_EVERY_S", 0.5)
     async with live(file) as pilot:
@@ -256,11 +263,14 @@ async def test_paused_nothing_at_all_is_drawn(file: Path, monkeypatch: pytest.Mo
 
         monkeypatch.setattr(pilot.app, "_display", note)
         for _ in range(4):
-            traffic(file, count=3, status=503)
-            alarm(pilot)
+            traffic(file, count=3)
             await pilot.pause(0.6)
         assert not drawings, "bytes for a screen that is to stay as it is"
-        assert (drawn(pilot), line(pilot, "figures"), rows(pilot)) == before
+        traffic(file, count=20, status=503)
+        await until_shown(pilot, lambda: "5xx" in alarm_line(pilot))
+        assert line(pilot, "figures") == before[1]
+        assert rows(pilot).rstrip() == before[2].rstrip()
+        assert drawn(pilot) == before[0]
         await pilot.press("1", "5")
         await until_shown(pilot, lambda: isinstance(pilot.app.screen, LiveScreen))
         await pilot.pause(0.2)

@@ -15,7 +15,7 @@ from rollout_console.guard.alerts import Alert
 from rollout_console.health.windows.top_errors import ErrorGroup
 from rollout_console.ui.dialogs.text import TextDialog
 from rollout_console.ui.keymap import CONTEXTS, LIVE_KEYS, Key
-from rollout_console.ui.screens.base import BesideScreen, Pieces
+from rollout_console.ui.screens.base import BesideScreen
 from rollout_console.ui.screens.home.status import CHANGES_NOTHING, StatusFacts
 from rollout_console.ui.screens.live.charts import (
     AXIS_ROWS,
@@ -57,8 +57,9 @@ list's."""
 class LiveScreen(BesideScreen):
     """Recomputes charts every five seconds or less often, and repaints lines that have changed.
 
-    The one-minute window's figures are recomputed every second. While paused, only the status line
-    and what the operator changes are redrawn. Behind a dialog the updates continue.
+    The one-minute window's figures are recomputed every second. While paused, only the status line,
+    the alarm line, which is about now, and what the operator changes are redrawn. Behind a dialog
+    the updates continue.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [key.binding() for key in LIVE_KEYS]
@@ -98,7 +99,6 @@ class LiveScreen(BesideScreen):
         self._at_once = 1
         self._chart_size = (80, 12)
         self._sight = Sight(self)
-        self._alarm_now: tuple[Pieces, bool] = (), False
 
     # -- layout ----------------------------------------------------------------------------------
 
@@ -319,18 +319,11 @@ class LiveScreen(BesideScreen):
         if self.may(f"live.{name}"):
             self._roll_back(*self._subject_of(name))
 
-    def show_alarm(self, pieces: Pieces, is_bad: bool) -> None:
-        """Show the gravest alert of all routes; while paused it stays as it is."""
-        if self._view.paused_at is None:
-            super().show_alarm(pieces, is_bad)
-        self._alarm_now = pieces, is_bad
-
     def action_pause(self) -> None:
-        """Freeze the screen, or resume the updates."""
+        """Freeze figures, charts and list, or resume the updates."""
         self._view.pause(time())
         if self._view.paused_at is None:
             self._look()
-            self.show_alarm(*self._alarm_now)
         self.draw_lines()
 
     def action_chart(self) -> None:
