@@ -87,7 +87,7 @@ def test_a_colleagues_change_is_known_by_name_and_no_edit(file: Path) -> None:
     for at in range(60):  # while this console was suspended
         theirs.note_acknowledged("chat", None, f"alarm {at}")
     assert mine.refresh() is not None
-    assert mine.edit.words == "al@gw-02: set chat / globex.eu: 12.5 to 1"
+    assert mine.edit.words == "al@gw-02: set chat / globex.eu: 12.5% to 1%"
     assert mine.edit.ours
     assert [row.action for row in mine.recent(9, notes=False)[0]] == ["set", "rollback"]
     assert "globex.eu" in mine.planner.plan_undo().effect

@@ -206,7 +206,7 @@ def test_another_console_is_told_of_all(switch: Switch) -> None:
     other.open()
     switch.apply(up(switch))
     assert other.refresh() is not None
-    assert other.edit.words == "jo@gw-01: set chat / acme 25 to 50 and 1 more"
+    assert other.edit.words == "jo@gw-01: set chat / acme 25% to 50% and 1 more"
 
 
 # The file's bytes are the same as one by one, however it is written.

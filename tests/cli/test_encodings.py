@@ -54,7 +54,7 @@ def test_signs_have_their_substitute_and_names_an_escape(odd: Path) -> None:
     shown = run(odd, ["show"], ASCII).stdout
     assert b"\\xe9\\u65e5>" in shown
     assert b"< rolled back" in shown
-    assert b"in force > rolled back  (40% > bad" in run(odd, ["history"], ASCII).stdout
+    assert b"rollback chat / \\xe9\\u65e5>  (40% > bad" in run(odd, ["history"], ASCII).stdout
 
 
 def test_what_is_piped_in_a_c_locale_is_as_it_is_and_a_terminal_gets_ascii(odd: Path) -> None:

@@ -64,8 +64,7 @@ def what_of(change: Change, to: str = "→") -> str:
         return f"edit: {change.after}"
     if change.action in ("restore", "mirror"):
         return f"{change.action} {change.after}"
-    org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
-    action, target = spoken_change(change.action, change.route, org)
+    action, target = _spoken(change)
     if change.action == "undelivered":
         return f"not delivered: {change.after}"
     if change.action == "acknowledge":
@@ -76,6 +75,16 @@ def what_of(change: Change, to: str = "→") -> str:
         return f"{action} {target}"
     before, after = spoken_value(change, change.before), spoken_value(change, change.after)
     return f"{action} {target}: {before} {to} {after}"
+
+
+def target_of(change: Change) -> str:
+    """Return what a change was of: ``chat / acme``, ``chat / alias ci``, ``everything``."""
+    return _spoken(change)[1]
+
+
+def _spoken(change: Change) -> tuple[str, str]:
+    org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
+    return spoken_change(change.action, change.route, org)
 
 
 def way_of(change: Change) -> Way:

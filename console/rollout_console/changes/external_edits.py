@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from itertools import islice
 
+from rollout_console.changes.effect_words import spoken_value
 from rollout_console.changes.recorded import to_json
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE, moves
 from rollout_console.common.durations import spoken_change, target_text
@@ -73,7 +74,7 @@ def words_of(change: Change, *others: Change) -> str:
     what = change.after if change.action == "external" else _what(change)
     if others:
         action, target = spoken_change(change.action, change.route, change.org)
-        values = f"{change.before} to {change.after}"
+        values = _values(change)
         if all((one.before, one.after) == (change.before, change.after) for one in others):
             what = f"{action} {target} and {len(others)} more: {values}"
         else:
@@ -83,7 +84,11 @@ def words_of(change: Change, *others: Change) -> str:
 
 def _what(change: Change) -> str:
     action, target = spoken_change(change.action, change.route, change.org)
-    return f"{action} {target}: {change.before or 'no line'} to {change.after or 'no line'}"
+    return f"{action} {target}: {_values(change)}"
+
+
+def _values(change: Change) -> str:
+    return f"{spoken_value(change, change.before)} to {spoken_value(change, change.after)}"
 
 
 def _differences(one: RolloutFile, two: RolloutFile) -> Iterator[str]:

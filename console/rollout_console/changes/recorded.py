@@ -11,7 +11,9 @@ import msgspec
 from rollout_console.changes.plan import ALL_ORGS
 from rollout_console.changes.traffic_diff import Move
 from rollout_console.history.rows import Change
+from rollout_gate.file.errors import PercentError
 from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.percent import parse_percent
 
 _MOST_OF_A_ROUTE = 100
 """Limit of the moves of one route that are recorded singly; more are aggregated by direction."""
@@ -72,7 +74,7 @@ def moved_by(change: Change) -> list[Moved]:
     except (ValueError, TypeError):
         pass  # a damaged row: fall back to its action
     org = None if change.org == ALL_ORGS else change.org
-    if change.action == "set":
+    if change.action == "set" or (change.action == "undo" and _are_percents(change)):
         raised = _is_raise(change)
         return [Moved(change.route, org, raised, not raised, latched=False)]
     if change.action == "rollback":
@@ -99,6 +101,13 @@ def _moved(
         after < before,
         latched is True,
     )
+
+
+def _are_percents(change: Change) -> bool:
+    try:
+        return parse_percent(change.before) >= 0 and parse_percent(change.after) >= 0
+    except PercentError:
+        return False
 
 
 def _is_raise(change: Change) -> bool:

@@ -11,9 +11,7 @@ from rollout_console.changes.change_details import what_of
 from rollout_console.changes.switch import Switch
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
-from rollout_console.common.durations import spoken_change
 from rollout_console.common.safe_text import visible
-from rollout_console.history.rows import NOTES
 from rollout_console.readiness.checks.offline import check_offline
 from rollout_console.readiness.checks.result import Result
 from rollout_gate.decision.decision import decide as decide_request
@@ -70,17 +68,14 @@ def history(options: Namespace, switch: Switch) -> int:
         read_file(switch.path)  # raises for a mistyped path, which has no history either
         print(f"no changes of {visible(switch.title)} yet", file=sys.stderr)
     for row in rows:
-        action, target = map(visible, spoken_change(row.action, row.route, row.org))
         said = [visible(row.reason)] if row.reason else []
         said += [f"guard: {visible(row.verdict)}"] if row.verdict else []
         reason = f"  ({'; '.join(said)})" if said else ""
-        before = visible(row.before) or "no line"
-        what = f"{action} {target}: {before} → {visible(row.after) or 'no line'}{reason}"
-        if row.action in NOTES:
-            what = f"{visible(what_of(row))}{reason}"
-        if row.action == "external":
-            what = f"edit: {visible(row.after)}"
-        print(f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {visible(row.author)}  {what}")
+        what = visible(what_of(row))
+        print(
+            f"{row.revision[:SHORT]}  {row.at:%Y-%m-%d %H:%M:%S}Z  {visible(row.author)}"
+            f"  {what}{reason}"
+        )
     return DONE
 
 

@@ -6,6 +6,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from rollout_console.changes.change_details import what_of
+from rollout_console.changes.effect_words import spoken_value
 from rollout_console.common.durations import spoken_change
 from rollout_console.common.safe_text import visible
 from rollout_console.history.rows import NOTES, Change
@@ -42,8 +43,8 @@ class ChangesPanel(Static):
                 pieces.append((f"  {visible(change.after)}\n", ""))
                 continue
             pieces.append((f"  {action} {visible(target)}\n", "bold"))
-            before = visible(change.before) or "no line"
-            pieces.append((f"  {before} → {visible(change.after) or 'no line'}\n", ""))
+            before, after = (spoken_value(change, one) for one in (change.before, change.after))
+            pieces.append((f"  {visible(before)} → {visible(after)}\n", ""))
             if change.reason:
                 pieces.append((f"  {visible(change.reason)}\n", "$foreground 60%"))
         said = repr(pieces)

@@ -1,17 +1,15 @@
 """Events of the time axis: changes of the file and alerts, each with its marker."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from rollout_console.changes.change_details import Way, target_of, way_of, what_of
+from rollout_console.changes.effect_words import spoken_value
 from rollout_console.changes.plan import ALL_ORGS
-from rollout_console.changes.traffic_diff import DEFAULT_SHARE
-from rollout_console.common.durations import spoken_change
 from rollout_console.guard.alerts import Alert
 from rollout_console.history.rows import Change
 from rollout_console.ui.screens.live.figures import Grid, Subject
-from rollout_gate.file.errors import PercentError
-from rollout_gate.file.percent import parse_percent
 
 RAISE, LOWER, ROLLBACK, RESUME, ALERT, OTHER = "↑", "↓", "↩", "↻", "!", "~"
 SIGNS = {
@@ -20,6 +18,10 @@ SIGNS = {
 }  # fmt: skip
 """Markers and their meaning, by falling severity: of several in one place the first is shown."""
 _GRAVITY = tuple(SIGNS)
+_SIGN: Mapping[Way, str] = {
+    "rollback": ROLLBACK, "resume": RESUME, "raise": RAISE, "lower": LOWER, "note": OTHER,
+    "other": OTHER,
+}  # fmt: skip
 
 
 class Event(msgspec.Struct, frozen=True):
@@ -69,38 +71,20 @@ def _concerns(subject: Subject, route: str | None, org: str | None) -> bool:
 
 
 def _sign(change: Change) -> str:
-    if change.action == "undelivered":
-        return ALERT
-    if change.after == "rolled back":
-        return ROLLBACK
-    if change.before == "rolled back":
-        return RESUME
-    if change.action in ("set", "undo"):
-        try:
-            before, after = parse_percent(change.before), parse_percent(change.after)
-        except PercentError:
-            return OTHER
-        return RAISE if after > before else LOWER
-    return OTHER
+    return ALERT if change.action == "undelivered" else _SIGN[way_of(change)]
 
 
 def _words(change: Change) -> str:
-    if change.action == "undelivered":
-        return f"not delivered: {change.after}: {change.reason}"
+    """Return what stands after the meaning of the marker, which has said rollback or raise."""
     who = f" by {change.user}" if change.user else ""
-    if change.action == "external":
-        return f"the file was changed by somebody else: now {change.after}"
-    org = DEFAULT_SHARE if change.org == ALL_ORGS else change.org
-    action, target = spoken_change(change.action, change.route, org)
-    unit = "%" if _sign(change) in (RAISE, LOWER) else ""
-    before, after = (f"{one}{unit}" if one else "no line" for one in (change.before, change.after))
-    what = f" {before} to {after}"
-    if change.action == "acknowledge":
-        return f"alert acknowledged{who}: {change.after}"
-    if change.action == "put_back":
-        return f"{target} put back into its ramp{who}; it was out: {change.reason}"
-    if change.action in ("rollback", "resume"):
-        what = ""
-    kind = "" if action in ("rollback", "resume", "set") else f"{action} of "
     reason = f": {change.reason}" if change.reason else ""
-    return f"{kind}{target}{what}{who}{reason}"
+    if change.action in ("rollback", "resume", "set"):
+        what = target_of(change)
+        if change.action == "set":
+            before, after = (spoken_value(change, one) for one in (change.before, change.after))
+            what = f"{what} {before} to {after}"
+    else:
+        what = what_of(change, to="to")
+    if change.action == "put_back":
+        reason = f"; it was out{reason}"
+    return f"{what}{who}{reason}"
