@@ -349,6 +349,22 @@ async def test_a_long_history_is_read_to_its_end_while_changes_are_made(
         await until_shown(pilot, lambda: len(table.rows) == 5_000)
 
 
+async def test_a_history_that_was_deleted_and_begun_anew_is_read_anew(file: Path) -> None:
+    """As from a backup: its ids are lower than those that were read, and nothing seemed new."""
+    many(file, 300)
+    async with shown(file) as pilot:
+        await until_shown(pilot, lambda: "300 changes" in line(pilot, "status"))
+        screen = pilot.app.screen
+        assert isinstance(screen, HistoryScreen)
+        for one in file.parent.glob("h.sqlite3*"):
+            one.unlink()
+        switch = switch_of(file)
+        switch.open()
+        switch.apply(switch.planner.plan_rollback("chat", "acme", "5xx"), reason="5xx")
+        await until_shown(pilot, lambda: "1 change " in line(pilot, "status"))
+        assert "rollback chat / acme" in rows(pilot)[0]
+
+
 async def test_a_rollback_is_marked_and_said(file: Path) -> None:
     switch = switch_of(file)
     switch.open()

@@ -134,9 +134,13 @@ class HistoryScreen(ChangingScreen):
         if self._reads is not None:
             self._reads.cancel()
             self._reads = None
+        self._forget()
+        self._read_again()
+
+    def _forget(self) -> None:
+        self._is_due = True
         self._view.clear()
         self._known.clear()
-        self._read_again()
 
     def _read_again(self) -> None:
         self._is_due = True
@@ -157,6 +161,9 @@ class HistoryScreen(ChangingScreen):
                 if self._is_due:
                     self._is_due = False
                     rows = await asyncio.to_thread(history.rows, path, PAGE, after=view.read_from)
+                    if view.is_replaced(rows):
+                        self._forget()
+                        continue
                     self._took(view.add_newest(rows))
                 if not view.complete:
                     rows = await asyncio.to_thread(history.rows, path, PAGE, before=view.read_to)

@@ -41,6 +41,17 @@ class HistoryView:
         self._texts.clear()
         self._sorted = []
 
+    def is_replaced(self, rows: Sequence[Change]) -> bool:
+        """Return whether rows read after ``read_from`` are of another history than those before.
+
+        A history only grows: without the newest row that was read it was deleted or put back from
+        a backup, and its ids may begin anew.
+        """
+        if not self._sorted or len(rows) == PAGE:
+            return False
+        newest = self._sorted[0]
+        return all((row.id, row.at) != (newest.id, newest.at) for row in rows)
+
     def add_newest(self, rows: Sequence[Change]) -> bool:
         """Add the newest page, of rows after ``read_from``; return whether one is new or other.
 
