@@ -54,7 +54,7 @@ lock: $(TOOLS)/.ready
 
 # Known vulnerabilities in what is locked, where the package index answers for them.
 audit: $(TOOLS)/.ready
-	for file in console web build dev release; do $(TOOLS)/bin/pip-audit --disable-pip --require-hashes --requirement requirements/$$file.txt || exit 1; done
+	for file in console web build dev release; do $(TOOLS)/bin/pip-audit --strict --disable-pip --require-hashes --requirement requirements/$$file.txt || exit 1; done
 
 # Both wheels and source archives, byte for byte the same wherever they are built, with an SBOM.
 release: $(VENV)/.ready-dev $(TOOLS)/.ready
