@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from rollout_console.changes.change_details import details_of
 from rollout_console.changes.errors import StoreError
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.recorded import moved_by
@@ -45,6 +46,19 @@ def assert_rows_join(switch: Switch) -> None:
     for newer, older in itertools.pairwise(rows):
         assert newer.previous_revision == older.revision
     assert rows[0].revision == file_of(switch).revision
+
+
+def test_the_details_of_each_row_are_its_own_moves(switch: Switch) -> None:
+    before = file_of(switch)
+    after = switch.apply(three(switch), reason="5xx 44%").snapshot.revision
+    rows = [row for row in switch.recent(99)[0] if row.revision == after]
+    found = [details_of(switch.history, switch.path, row) for row in reversed(rows)]
+    assert [(one.previous, one.others) for one in found] == [(before.revision, 2)] * 3
+    moved = [{(move.route, move.who) for move in one.moves} for one in found]
+    assert moved[:2] == [{("chat", "acme")}, {("chat", "globex.eu")}]
+    assert moved[2]
+    assert {route for route, _ in moved[2]} == {"claude"}
+    assert all(one.diff == found[0].diff for one in found)
 
 
 def test_several_are_one_write_and_a_row_for_each(switch: Switch) -> None:

@@ -25,6 +25,8 @@ from rollout_console.ui.screens.live.figures import (
     orgs_by_traffic,
     settled,
 )
+from rollout_console.ui.screens.live.lines import clock, event_line, list_title
+from rollout_console.ui.screens.live.state import LiveView
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.parse import parse
 
@@ -195,6 +197,40 @@ def test_events_fall_on_their_points_the_gravest_first() -> None:
     (some,) = found.values()
     assert [event.sign for event in some] == ["↩", "↑"]
     assert gravest(list(reversed(some))) == "↩"
+
+
+def test_the_last_event_is_the_latest_with_its_own_time_and_words(
+    file: Path, monitor: Monitor
+) -> None:
+    """Also where a graver one is in the same point of the time axis."""
+    at = datetime.fromtimestamp(NOW - 7, UTC)
+    view = LiveView(monitor, Alerts())
+    view.changes = [
+        change("undo", "rolled back", "in force", at=at),
+        change("rollback", "in force", "rolled back"),
+    ]
+    view.look(NOW)
+    view.place_events()
+    (some,) = view.events.values()
+    assert [one.sign for one in some] == ["↩", "↻"]
+    words = "".join(text for text, _ in event_line(view, "", {}))
+    assert words == (
+        f" 2 events, last: {clock(NOW - 7)} ↻ resume:"
+        " undo chat / acme: rolled back to in force by jo"
+    )
+
+
+def test_the_list_of_errors_names_the_org_that_it_is_of(file: Path, monitor: Monitor) -> None:
+    view = LiveView(monitor, Alerts())
+    view.listed = "errors"
+    for subject, words in (
+        (Subject(), "no errors in the last 5 m"),
+        (Subject("chat"), "no errors of chat in the last 5 m"),
+        (Subject("chat", "acme"), "no errors of chat / acme in the last 5 m"),
+    ):
+        view.subject = subject
+        view.look(NOW)
+        assert list_title(view, {})[0][0].strip() == words
 
 
 def test_alerts_that_are_over_are_still_events() -> None:

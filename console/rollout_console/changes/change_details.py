@@ -8,8 +8,8 @@ import msgspec
 
 from rollout_console.changes.effect_words import spoken_value
 from rollout_console.changes.external_edits import described
-from rollout_console.changes.plan import ALL_ORGS
-from rollout_console.changes.recorded import moved_by
+from rollout_console.changes.plan import ALL_ORGS, moves_by_target
+from rollout_console.changes.recorded import moved_by, recorded_target
 from rollout_console.changes.text_diff import changed_lines
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE, Move, moves
 from rollout_console.common.durations import spoken_change
@@ -29,13 +29,17 @@ class Details(msgspec.Struct, frozen=True):
 
     ``moves`` are the shares that differ, ``words`` names other differences too, ``diff`` has the
     changed lines with ``-`` and ``+``. ``trouble`` says why something of it is missing, empty where
-    nothing is.
+    nothing is. Of a write of several changes, ``moves`` are those of this one, and ``others`` is
+    the number of the others, of which ``diff`` and ``words`` are, too. ``previous`` is the revision
+    before the write.
     """
 
     moves: Sequence[Move] = ()
     words: str = ""
     diff: Sequence[str] = ()
     trouble: str = ""
+    others: int = 0
+    previous: str = ""
 
 
 def details_of(history: History, file: Path, change: Change) -> Details:
@@ -43,16 +47,21 @@ def details_of(history: History, file: Path, change: Change) -> Details:
     if change.action in NOTES:
         return Details(trouble="it is an event: the file stayed as it was")
     try:
-        before = history.text_of(file, change.previous_revision)
+        group = history.group_of(change)
+        previous = group[0].previous_revision
+        before = history.text_of(file, previous)
         after = history.text_of(file, change.revision)
     except HistoryError as error:
         return Details(trouble=str(error))
-    diff = changed_lines(before, after)
+    diff, others = changed_lines(before, after), len(group) - 1
     try:
         found = moves(parse(before), parse(after))
     except FileError as error:
-        return Details(diff=diff, trouble=f"one of the two texts cannot be used: {error}")
-    return Details(found, described(before, after).words, diff)
+        trouble = f"one of the two texts cannot be used: {error}"
+        return Details(diff=diff, trouble=trouble, others=others, previous=previous)
+    if others:
+        found = moves_by_target(found, map(recorded_target, group))[recorded_target(change)]
+    return Details(found, described(before, after).words, diff, others=others, previous=previous)
 
 
 def what_of(change: Change, to: str = "→") -> str:

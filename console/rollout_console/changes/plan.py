@@ -1,6 +1,6 @@
 """A planned change, which is not made yet."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -165,16 +165,7 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
 
     def moves_of_parts(self) -> list[list[Move]]:
         """Return the shares that each part moves, in one pass: each is of its nearest target."""
-        by_target: dict[Target, list[Move]] = {part.target: [] for part in self.parts}
-        for move in self.moves:
-            route, wider = move.route, ((move.route, None), (None, None))
-            of_default = move.subject in ("org", "others")
-            nearest: list[Target] = [(route, move.who)] if move.subject != "others" else []
-            nearest += [(route, ALL_ORGS)] if of_default else []
-            for target in (*nearest, *wider):
-                if target in by_target:
-                    by_target[target].append(move)
-                    break
+        by_target = moves_by_target(self.moves, (part.target for part in self.parts))
         return [by_target[part.target] for part in self.parts]
 
     @property
@@ -220,3 +211,18 @@ class Plan(msgspec.Struct, frozen=True, eq=False):
     def revision(self) -> str:
         """The short revision that the plan is based on."""
         return self.prepared.before.revision[:SHORT]
+
+
+def moves_by_target(found: Iterable[Move], targets: Iterable[Target]) -> dict[Target, list[Move]]:
+    """Group shares that move by the nearest target that reaches each; drop those of none."""
+    by_target: dict[Target, list[Move]] = {target: [] for target in targets}
+    for move in found:
+        route, wider = move.route, ((move.route, None), (None, None))
+        of_default = move.subject in ("org", "others")
+        nearest: list[Target] = [(route, move.who)] if move.subject != "others" else []
+        nearest += [(route, ALL_ORGS)] if of_default else []
+        for target in (*nearest, *wider):
+            if target in by_target:
+                by_target[target].append(move)
+                break
+    return by_target

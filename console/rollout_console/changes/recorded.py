@@ -2,18 +2,22 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from math import inf
+from typing import Literal
 
 import msgspec
 
-from rollout_console.changes.plan import ALL_ORGS
+from rollout_console.changes.plan import ALL_ORGS, Target, named_share
 from rollout_console.changes.traffic_diff import Move
 from rollout_console.history.rows import Change
 from rollout_gate.file.errors import PercentError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.percent import parse_percent
+
+TABLES: Mapping[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
+"""What a share is by, by the action of its row, where it is not by an org."""
 
 _MOST_OF_A_ROUTE = 100
 """Limit of the moves of one route that are recorded singly; more are aggregated by direction."""
@@ -63,6 +67,12 @@ def to_json(found: Iterable[Move], before: RolloutFile) -> str:
                 after = max(one[2] for one in some) if raised else min(one[2] for one in some)
                 rows.append((route, None, least if raised else most, after, latched))
     return json.dumps(rows)
+
+
+def recorded_target(change: Change) -> Target:
+    """Return the target of a recorded change; ``flag beta`` in place of an org is one by a flag."""
+    table = TABLES.get(change.action)
+    return change.route, change.org if table is None else named_share(table, str(change.org))
 
 
 def moved_by(change: Change) -> list[Moved]:

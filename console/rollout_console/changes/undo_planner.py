@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
-from typing import Literal
 
 from rollout_console.changes.edits import (
     Edit,
@@ -20,7 +19,8 @@ from rollout_console.changes.effect_words import (
     way_back,
 )
 from rollout_console.changes.file_store import RolloutStore
-from rollout_console.changes.plan import ALL_ORGS, Part, Plan, Target, named_share
+from rollout_console.changes.plan import ALL_ORGS, Part, Plan
+from rollout_console.changes.recorded import TABLES, recorded_target
 from rollout_console.common.errors import NothingToDo
 from rollout_console.history.actor import Actor
 from rollout_console.history.errors import HistoryError
@@ -31,8 +31,6 @@ from rollout_gate.file.parse import parse
 from rollout_gate.file.percent import parse_percent, percent_text
 from rollout_gate.file.revision import SHORT
 
-_TABLE: dict[str, Literal["keys", "flags"]] = {"set_alias": "keys", "set_flag": "flags"}
-"""The tables of the rollout file that an action of the history sets a share in."""
 _REGRET = timedelta(minutes=2)
 """How long an operator's own rollback can be undone without evidence for the guard."""
 
@@ -57,8 +55,8 @@ class UndoPlanner:
         group = self._history.group_of(change)
         if len(group) > 1:
             return self._plan_group(group)
-        action = "set" if change.action in _TABLE else change.action
-        target = spoken_target(*_named(change))
+        action = "set" if change.action in TABLES else change.action
+        target = spoken_target(*recorded_target(change))
         what = f"undo of {action} {target}"
         if change.revision == snapshot.revision and not self._was_rescue(change):
             prepared = self._store.prepare_text(
@@ -69,7 +67,7 @@ class UndoPlanner:
             return Plan(
                 "undo", change.route, change.org, change.after, change.before, effect,
                 prepared, undoes_id=change.id, regrets=self._regrets(change),
-                table=_TABLE.get(change.action, ""),
+                table=TABLES.get(change.action, ""),
             )  # fmt: skip
         edit = self._inverse(change)
         if edit is None or self._says_now(change) != change.after:
@@ -83,7 +81,7 @@ class UndoPlanner:
         effect += still_latched(change, prepared.after.file)
         return Plan(
             "undo", change.route, change.org, change.after, change.before, effect,
-            prepared, (edit,), change.id, table=_TABLE.get(change.action, ""),
+            prepared, (edit,), change.id, table=TABLES.get(change.action, ""),
         )  # fmt: skip
 
     def _plan_group(self, group: Sequence[Change]) -> Plan:
@@ -93,7 +91,7 @@ class UndoPlanner:
         """
         first, snapshot = group[0], self._store.last_good()
         back = "back in force" if first.action == "rollback" else "their percents before"
-        action = "set" if first.action in _TABLE else first.action
+        action = "set" if first.action in TABLES else first.action
         what = f"undo of {action} of {len(group)} lines: {back} in {self._store.name}"
         is_newest = first.revision == snapshot.revision and not self._was_rescue(first)
         edits: list[Edit] = []
@@ -118,14 +116,14 @@ class UndoPlanner:
             prepared = self._store.prepare(edits)
             what += "; later edits stay"
             if changed := [row for row in group if row not in undone]:
-                since = [_named(row) for row in changed]
+                since = [recorded_target(row) for row in changed]
                 what += f"; changed since: {named_targets(since)}"
         for row in undone:
             if still := still_latched(row, prepared.after.file):
                 what += still  # named once: it is mostly the same latch
                 break
         parts = tuple(
-            Part(row.route, row.org, row.after, row.before, table=_TABLE.get(row.action, ""))
+            Part(row.route, row.org, row.after, row.before, table=TABLES.get(row.action, ""))
             for row in undone
         )
         return Plan(
@@ -148,7 +146,7 @@ class UndoPlanner:
             return ""
         if change.action in ("model", "phase"):
             return route.model if change.action == "model" else route.phase
-        if change.action in _TABLE:
+        if change.action in TABLES:
             shares = route.keys if change.action == "set_alias" else route.flags
             points = shares.get(change.org or "")
             return "" if points is None else percent_text(points)
@@ -181,12 +179,6 @@ class UndoPlanner:
         return False
 
 
-def _named(change: Change) -> Target:
-    """Return the target of a recorded change; ``flag beta`` in place of an org is one by a flag."""
-    table = _TABLE.get(change.action)
-    return change.route, change.org if table is None else named_share(table, str(change.org))
-
-
 def _edit_back(change: Change) -> Edit | None:
     """Return the edit that reverts a recorded change, a resume excepted."""
     if change.action == "rollback":
@@ -195,15 +187,15 @@ def _edit_back(change: Change) -> Edit | None:
         return SetText(change.route, "model", change.before)
     if change.action == "phase" and change.route:
         return SetText(change.route, "phase", change.before)
-    if change.action in ("set", *_TABLE) and change.route and change.org:
-        if change.action in _TABLE and not change.before:
-            return SetShare(change.route, _TABLE[change.action], change.org, None)  # it was new
+    if change.action in ("set", *TABLES) and change.route and change.org:
+        if change.action in TABLES and not change.before:
+            return SetShare(change.route, TABLES[change.action], change.org, None)  # it was new
         try:
             points = parse_percent(change.before)
         except PercentError:
             return None  # a damaged row
-        if change.action in _TABLE:
-            return SetShare(change.route, _TABLE[change.action], change.org, points)
+        if change.action in TABLES:
+            return SetShare(change.route, TABLES[change.action], change.org, points)
         if change.org == ALL_ORGS:
             return SetDefaultPercent(change.route, points)
         return SetPercent(change.route, change.org, points)

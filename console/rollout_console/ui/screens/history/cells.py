@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import UTC
 
 from rollout_console.changes.change_details import Details, way_of, what_of
+from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.history.rows import Change
 from rollout_console.ui.text import fit, fit_middle
@@ -85,13 +86,19 @@ def detail_lines(change: Change, details: Details | None) -> Iterator[tuple[str,
     for name, text in (("why", change.reason), ("guard said", change.verdict)):
         if text:
             yield f"{name}: {shown(text)}", ""
-    now, before = (visible(one[:SHORT]) for one in (change.revision, change.previous_revision))
-    yield f"revision {now}, before {before}", "$foreground 70%"
+    previous = "" if details is None else details.previous
+    if not previous and change.group_id in (None, change.id):
+        previous = change.previous_revision  # of another row of a write it is this very revision
+    now, before = (visible(one[:SHORT]) for one in (change.revision, previous))
+    yield f"revision {now}" + (f", before {before}" if before else ""), "$foreground 70%"
     if details is None:
         return
     if details.trouble:
         yield shown(details.trouble), "$warning"
     yield from _move_lines(details)
+    if details.others:
+        several = counted(details.others, "other change")
+        yield f"one write with {several}, whose lines are among these:", "$foreground 70%"
     for line in details.diff[:_MOST_DIFF]:
         style = {"+": "$success", "-": "$error"}.get(line[:1], "")
         yield shown(line.rstrip("\r\n")), style
@@ -107,5 +114,5 @@ def _move_lines(details: Details) -> Iterator[tuple[str, str]]:
         yield shown(words), "$success" if up else "$warning"
     if len(details.moves) > _MOST_MOVES:
         yield f"… and {len(details.moves) - _MOST_MOVES:,} more shares", "$foreground 60%"
-    if not details.moves and details.words:
+    if not details.moves and details.words and not details.others:
         yield f"no share moves: {shown(details.words)}", "$foreground 70%"

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from rich.cells import cell_len
 
-from rollout_console.common.durations import seconds_text
+from rollout_console.common.durations import seconds_text, target_text
 from rollout_console.common.listing import counted
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.alerts import Alert
@@ -136,15 +136,15 @@ def _side_words(frame: Frame, side: Side, metrics: Sequence[str], index: int | N
 
 
 def event_line(view: LiveView, trouble: str, keymap: dict[str, str]) -> Pieces:
-    """Return the most severe event at the cursor, or of the latest point; or ``trouble`` if set."""
+    """Return the most severe event at the cursor, or the last of all; or ``trouble`` if set."""
     if trouble:
         return [(" ! ", "$error bold"), (visible(trouble), "$warning")]
     index, events = view.index, view.events
     if index is None:
         if not events:
             return [(" no change and no alert in this time", "$foreground 60%")]
-        some, when = events[max(events)], "last: "
-        when += clock(max(one.at for one in some)) + " "
+        some = sorted(events[max(events)], key=lambda one: one.at, reverse=True)
+        when = f"last: {clock(some[0].at)} "
     else:
         some, when = events.get(index, []), ""
         if not some:
@@ -171,8 +171,8 @@ def list_title(view: LiveView, keymap: dict[str, str]) -> Pieces:
     errors = len(view.errors)
     source = view.frame.source if view.frame is not None else ""
     if view.listed == "errors":
-        route = view.subject.route
-        of = "" if route is None else f" of {visible(route)}"
+        route, org = view.subject.route, view.subject.org
+        of = "" if route is None else f" of {visible(target_text(route, org))}"
         words = (
             f"top errors{of} of the last {shown}"
             if errors
