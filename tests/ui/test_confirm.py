@@ -1,14 +1,18 @@
 """The confirm dialog: what it asks for, what it says, and that nothing else confirms."""
 
+import itertools
 from pathlib import Path
 
 import pytest
 from textual import events
+from textual.containers import Vertical
+from textual.widget import Widget
 from textual.widgets import Input, Static
 
 from rollout_console.cli.commands.demo import let_it_be_old
 from rollout_console.history.history import History
 from rollout_console.ui.dialogs.confirm import ConfirmDialog, Question
+from rollout_gate.file.parse import parse
 from tests.support.waiting import resize, until_ready, until_shown
 from tests.ui.test_home import (
     Running,
@@ -194,6 +198,40 @@ async def test_the_keys_of_a_confirm_are_in_sight_in_any_terminal(file: Path, ke
                 return inside and screen.get_widget_at(box.x + 1, box.y)[0].id == "cancel"
 
             await until_shown(pilot, seen)
+
+
+async def test_a_dialog_of_inputs_keeps_title_and_border_in_80x24(file: Path) -> None:
+    """What it needs less are the borders of inputs: without its own it runs into the screen."""
+    let_it_be_old(History(file.parent / "h.sqlite3"), file)
+    async with running(app_of(file), size=(80, 24)) as pilot:
+        await pilot.press("R")
+        await confirm(pilot)
+        await until_shown(pilot, lambda: parse(file.read_bytes()).routes["chat"].rolled_back)
+        await until_shown(pilot, lambda: not isinstance(pilot.app.screen, ConfirmDialog))
+        await pilot.press("o")
+        await until_shown(pilot, lambda: bool(pilot.app.screen.query("#reason")))
+        screen = pilot.app.screen
+        await until_ready(pilot)
+        title, box = screen.query_one(".title"), screen.query_one(Vertical)
+        assert title.region.height == 1
+        assert box.styles.border_top[0] == "round"
+        await pilot.press(*"acme", "enter")
+        problem = screen.query_one("#problem", Static)
+        await until_shown(pilot, lambda: problem.display)
+        await pilot.press("space")
+        await until_shown(pilot, lambda: not problem.display)
+        for height in range(30, 13, -1):
+            await resize(pilot, 80, height)
+            parts = [*screen.query(Input).results(Input), screen.query_one("#cancel")]
+
+            def apart(parts: list[Widget] = parts, height: int = height) -> bool:
+                ends = [one.region for one in parts]
+                below = itertools.pairwise(ends)
+                return ends[-1].bottom <= height and all(a.bottom <= b.y for a, b in below)
+
+            await until_shown(pilot, apart)
+            opaque = screen.query_one(Vertical).region
+            assert screen.has_class("-short") == (opaque.width == 80)
 
 
 async def test_a_stray_key_and_enter_are_no_reason(file: Path) -> None:

@@ -29,6 +29,8 @@ _TALL = 30
 """The height from which a list, a typed reason and a typed name all fit below each other."""
 _LISTED = 20
 """The height from which a list is shown above inputs."""
+_TIGHT_DIFF = 4
+"""The lines of the diff in a dialog without margins."""
 _TITLED = 9
 """The height from which a rollback keeps its title: it is told by it from a raise."""
 
@@ -111,7 +113,8 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
     ConfirmDialog.-tight Horizontal { dock: bottom; margin: 0; }
     ConfirmDialog.-tight.-bare .diff, ConfirmDialog.-tight.-bare .more { display: none; }
     ConfirmDialog.-short > Vertical {
-        border: none; padding: 0; height: 100%; overflow-y: auto; scrollbar-size: 0 0;
+        width: 100%; border: none; padding: 0; height: 100%; overflow-y: auto;
+        scrollbar-size: 0 0;
     }
     ConfirmDialog.-short Input { height: 1; border: none; padding: 0; }
     ConfirmDialog.-short Horizontal { dock: bottom; }
@@ -199,18 +202,27 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
         """Leave out what does not fit a small terminal, also where it shrinks meanwhile."""
         height = self.app.size.height
         self.set_class(height < _TALL and bool(self._question.listed and self._typed), "-tight")
-        self.set_class(height < _LISTED, "-bare")
+        self.set_class(height < _LISTED and bool(self._question.listed), "-bare")
         self.set_class(height < _SHORT, "-short")
         self.set_class(height >= _TITLED, "-titled")
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """Leave out more where the texts, wrapped to this width, push the keys out of sight."""
-        if not self.is_current:
+        """Leave out more where the texts, wrapped to this width, push the keys out of sight.
+
+        The margins and the borders of inputs go first, title and border of the dialog last.
+        """
+        if not self.is_current or self.has_class("-short"):
             return
-        button, box = self.query_one("#cancel", Button), self.query_one(Vertical)
-        if button.region.bottom > box.content_region.bottom:
-            self.add_class("-short")
+        box, inputs = self.query_one(Vertical), list(self.query(Input).results(Input))
+        last = max(one.region.bottom for one in (self.query_one("#cancel", Button), *inputs))
+        missing = last - box.content_region.bottom
+        if missing <= 0:
+            return
+        diff = sum(1 + max(one.size.height - _TIGHT_DIFF, 0) for one in self.query(".diff"))
+        # A line of what is left out is for the problem, which enter may have.
+        left_out = 2 * len(inputs) + diff
+        self.add_class("-tight" if self._typed and missing <= left_out else "-short")
 
     @property
     def _typed(self) -> bool:
@@ -262,8 +274,9 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
         self.action_decline()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        """Show what is typed, where a small terminal shows the effect alone."""
+        """Show what is typed, where a small terminal shows the effect alone; say no old problem."""
         event.stop()
+        self.query_one("#problem", Static).display = False
         if event.input.value:
             event.input.scroll_visible(animate=False)
 
@@ -289,7 +302,8 @@ class ConfirmDialog(Opened, SeenDialog[Answer | None]):
         shown = self.query_one("#problem", Static)
         shown.update(problem)
         shown.display = True
-        if self.has_class("-short") and isinstance(self.focused, Input):
+        is_small = self.has_class("-short") or self.has_class("-tight")
+        if is_small and isinstance(self.focused, Input):
             self.call_after_refresh(self.focused.scroll_visible, animate=False, top=True)
 
     def _value(self, name: str) -> str:
