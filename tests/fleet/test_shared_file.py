@@ -81,7 +81,7 @@ def test_all_hosts_have_one_history_with_the_same_ids(host: Host) -> None:
     found = two.refresh()
     assert found is not None
     assert found[1]
-    assert two.edit.words == "jo@gw-01: set chat / acme: 5 to 25"
+    assert two.edit.words == "jo@gw-01: set chat / acme: 5% to 25%"
     assert two.edit.ours
     two.apply(to(two, 50))
     assert said(one) == said(two)

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from rollout_console.guard.alerts import Alert, Alerts
+from rollout_console.guard.monitor import Monitor
 from rollout_console.ui.screens.home.alarm_line import AlarmLine
 from rollout_console.ui.screens.home.notices import Notices
 from rollout_console.ui.widgets.line import TextLine
@@ -24,6 +25,7 @@ from tests.ui.test_home import (
 )
 
 ORGS = ("org-0", "org-1", "org-2")
+NOW = 1_790_000_000.0
 
 
 @pytest.mark.slow
@@ -256,3 +258,17 @@ def test_each_reverted_rollback_is_told_though_the_one_before_was_dismissed() ->
         assert not notices._hidden
         notices.dismiss()
         assert "reverted" not in notices._troubles
+
+
+def test_a_message_has_both_lines_where_it_is_alone(file: Path) -> None:
+    """In 80 columns it was cut where it says what stays rolled back, above a line to spare."""
+    monitor, notices = Monitor(file, parse(file.read_bytes())), Notices()
+    words = "done: everything resumed in rollout.toml (still rolled back: chat, claude / soylent)"
+    notices.tell(words, NOW)
+    first, second = ("".join(text for text, _ in one) for one in notices.lines(monitor, NOW, 80))
+    assert first.strip() + " " + second.strip() == words
+    assert len(first) <= 80
+    assert notices.lines(monitor, NOW, 120) == (((" ", ""), (words, "$success")), ())
+    notices.trouble("file", "rollout.toml: line 3: not valid TOML")
+    first, second = ("".join(text for text, _ in one) for one in notices.lines(monitor, NOW, 80))
+    assert (first.strip(), second.strip()[:14]) == (words, "! rollout.toml")

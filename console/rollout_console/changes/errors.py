@@ -31,9 +31,9 @@ class Conflict(StoreError):
 
     def __init__(self, name: str, expected: str, found: str) -> None:
         super().__init__(
-            f"nothing was written: {name} was changed by another writer since it was read"
-            f" (expected {f'revision {expected[:12]}' if expected else 'no file'},"
-            f" found {found[:12]})"
+            f"nothing was written: {name} was changed by another writer since it was read;"
+            f" look at it and try again (expected"
+            f" {f'revision {expected[:12]}' if expected else 'no file'}, found {found[:12]})"
         )
         self.found = found
 

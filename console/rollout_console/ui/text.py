@@ -50,6 +50,25 @@ def first_clauses(text: str, width: int, marks: Sequence[str] = ("; ", ", ", " Â
     return fit(text, width).rstrip() if cell_len(text) > width else text
 
 
+def in_two(
+    pieces: Sequence[tuple[str, str]], width: int
+) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
+    """Break a line between two words of its last piece where it is wider than ``width`` cells.
+
+    The second line, which is empty where the first fits, begins below the last piece.
+    """
+    *head, (text, style) = pieces or [("", "")]
+    at = sum(cell_len(one) for one, _ in head)
+    words = visible(text).split(" ")
+    if at + cell_len(" ".join(words)) <= width or len(words) == 1:
+        return tuple(pieces), ()
+    fits = 1
+    while at + cell_len(" ".join(words[: fits + 1])) <= width:
+        fits += 1
+    first, rest = " ".join(words[:fits]), " ".join(words[fits:])
+    return (*head, (first, style)), ((" " * at, ""), (rest, style))
+
+
 def copied_words(ids: Sequence[str]) -> str:
     """Return in a sentence that ids were copied."""
     what = ids[0] if len(ids) == 1 else f"{len(ids)} ids"

@@ -13,6 +13,7 @@ from rollout_console.changes.plan import Target
 from rollout_console.common.durations import set_back, target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof
+from rollout_console.ui.text import in_two
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
@@ -148,8 +149,12 @@ class Notices:
         made, proof = next((one for one in shown if not one[1].drained), shown[0])
         return made, proof, len(at_once) - 1
 
-    def lines(self, monitor: Monitor, now: float) -> tuple[Pieces, Pieces]:
-        """Return the two notices of the highest priority, each as pieces of text and style."""
+    def lines(self, monitor: Monitor, now: float, width: int = 0) -> tuple[Pieces, Pieces]:
+        """Return the two notices of the highest priority, each as pieces of text and style.
+
+        A message or a grave problem that is the only one has both lines where it is wider than
+        ``width`` cells (0 for no limit).
+        """
         told: list[Pieces] = []
         grave: list[Pieces] = []
         proofs: list[Pieces] = []
@@ -173,5 +178,7 @@ class Notices:
                 told = [((" ", ""), (sentence, style))]
         if self.failed:
             told.insert(0, ((" ! ", "$error bold"), (self.failed, "$error bold")))
+        if width and len([*told, *grave]) == 1 and not proofs and not light:
+            return in_two([*told, *grave][0], width)
         found = [*told, *grave, *proofs, *light, (), ()]
         return found[0], found[1]

@@ -364,7 +364,7 @@ class HomeScreen(Opened, HomeActions):
         return self._monitor.behind or self._monitor.reads_older
 
     def _show_notices(self) -> None:
-        first, second = self._notices.lines(self._monitor, time())
+        first, second = self._notices.lines(self._monitor, time(), self.app.size.width)
         self.query_one("#notice-1", TextLine).say(*first)
         self.query_one("#notice-2", TextLine).say(*(second or self._about_the_row()))
 
