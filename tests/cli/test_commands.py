@@ -77,6 +77,9 @@ def test_rollback_history_resume_undo_restore(cli: Any, file: Path) -> None:
         (("restore", "abc", "--yes"), 2, "no revision"),
         (("restore", "0123456789", "--yes"), 2, "no revision"),
         (("decide", "nope", "--org", "x"), 2, "no route"),
+        (("phase", "nope"), 2, "no route 'nope'"),
+        (("guard", "--put-back", "chat", "nope"), 2, "no org 'nope'"),
+        (("guard", "--put-back", "chat", "acme"), 1, "chat / acme has not been taken out of"),
         (("--read-only", "rollback", "--yes"), 1, "read-only"),
     ],
 )
@@ -195,6 +198,8 @@ def test_a_terminal_without_the_sign_gets_its_number(file: Path) -> None:
         (("rollback", "chat", "acm"), "did you mean 'acme'? --new makes a line for it"),
         (("set", "chat", "acmee", "5"), "did you mean 'acme'? --new makes a line for it"),
         (("resume", "chat", "acmee"), "did you mean 'acme'?"),
+        (("resume", "chat", "nope"), "in the file or in the log; see show"),
+        (("set", "chat", "acme=10", "initech", "20"), "give ORG=PERCENT for each org"),
         (("rollback", "chta"), "the file has no route 'chta'; did you mean 'chat'? it has: "),
         (("set", "chat", "5", "--flag", "beta-tester"), "did you mean 'beta-testers'?"),
         (("set", "chat", "5", "--alias", "prod"), "no alias 'prod'"),

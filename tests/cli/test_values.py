@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from rollout_console.cli.commands.keys_arguments import _day
-from rollout_console.cli.values import days, duration, whole
+from rollout_console.cli.values import days, duration, past_time, whole
 
 
 def test_durations_of_options() -> None:
@@ -26,6 +26,11 @@ def test_durations_of_options() -> None:
         (whole(1, 1000), "\u0663", "is no whole number"),
         (whole(1, 1000), "-1", "-1 is not from 1 to 1000"),
         (whole(1, 1000), "9" * 5000, "is no whole number"),
+        (whole(1, 1000), "9" * 20, f"{'9' * 20} is not from 1 to 1000"),
+        (duration(60, 86_400), "999999999d", "999999999d is not from 60 s to 24 h"),
+        (past_time, "0001-01-01T00:00:00+14:00", "is no time; give 14:05"),
+        (past_time, "0001-01-01T00:00:00", "is no time; give 14:05"),
+        (past_time, "9999-12-31T23:59:59-14:00", "is still to come"),
         (_day, "9999999w", "too far back"),
     ],
 )

@@ -10,9 +10,16 @@ from rollout_gate.file.model import RolloutFile
 _MOST_COMPARED = 1_000
 
 
-def check_org(file: RolloutFile, seen: Iterable[str], route: str | None, org: str | None) -> None:
+def check_org(
+    file: RolloutFile,
+    seen: Iterable[str],
+    route: str | None,
+    org: str | None,
+    *,
+    makes_new: bool = True,
+) -> None:
     """Raise UnknownRoute or UnknownName for a name that is neither in the file nor in ``seen``,
-    the orgs of the access log."""
+    the orgs of the access log. ``makes_new`` is whether --new could make a line for it."""
     if route is None:
         return
     found = file.routes.get(route)
@@ -22,7 +29,7 @@ def check_org(file: RolloutFile, seen: Iterable[str], route: str | None, org: st
         return
     names = list(seen)
     if org not in names:
-        raise UnknownName(route, "org", org, [*found.orgs, *names])
+        raise UnknownName(route, "org", org, [*found.orgs, *names], makes_new=makes_new)
 
 
 def check_share(file: RolloutFile, route: str, kind: str, name: str) -> None:

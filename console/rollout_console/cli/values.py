@@ -2,10 +2,13 @@
 
 import argparse
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from rollout_console.common.durations import LIKE, parse_duration, seconds_text
+
+_MOST_DIGITS = 30
 
 
 def whole(least: int, most: int) -> Callable[[str], int]:
@@ -13,11 +16,11 @@ def whole(least: int, most: int) -> Callable[[str], int]:
 
     def parse(text: str) -> int:
         digits = text.strip().removeprefix("-")
-        value = int(text) if digits.isascii() and digits.isdigit() and len(digits) < 19 else None
-        if value is None:
+        if not (digits.isascii() and digits.isdigit() and len(digits) <= _MOST_DIGITS):
             raise argparse.ArgumentTypeError(
                 f"{text!r} is no whole number; give one from {least} to {most}"
             )
+        value = int(text)
         if not least <= value <= most:
             raise argparse.ArgumentTypeError(f"{text} is not from {least} to {most}")
         return value
@@ -30,10 +33,10 @@ def duration(least_s: float, most_s: float, *, bare: str = "") -> Callable[[str]
 
     def parse(text: str) -> float:
         seconds = parse_duration(text, bare=bare)
-        if seconds is None:
+        limits = f"from {seconds_text(least_s)} to {seconds_text(most_s)}"
+        if seconds is None and not re.match(r"\s*[0-9]{8,}", text, re.ASCII):
             raise argparse.ArgumentTypeError(f"{text!r} is no duration; give one such as {LIKE}")
-        if not least_s <= seconds <= most_s:
-            limits = f"from {seconds_text(least_s)} to {seconds_text(most_s)}"
+        if seconds is None or not least_s <= seconds <= most_s:
             raise argparse.ArgumentTypeError(f"{text} is not {limits}")
         return seconds
 
@@ -70,12 +73,13 @@ def past_time(text: str, now: datetime | None = None, zone: tzinfo | None = None
             # A time of day that is still to come is yesterday's.
             return (at if at.timestamp() <= here.timestamp() else before).timestamp()
         at = datetime.fromisoformat(text)
-        if at.tzinfo is None:
-            at = local(at)
+        seconds = (local(at) if at.tzinfo is None else at).timestamp()
+        if seconds < 0:
+            raise ValueError  # before 1970 there was no log, and near year 1 no zone's time is one
     except (ValueError, OverflowError, OSError):
         raise argparse.ArgumentTypeError(
             f"{text!r} is no time; give 14:05, 2026-11-28T14:05:00Z, or how long ago: 30m, 2h, 1d"
         ) from None
-    if at.astimezone(UTC) > here.astimezone(UTC):
+    if seconds > here.timestamp():
         raise argparse.ArgumentTypeError(f"{text} is still to come")
-    return at.timestamp()
+    return seconds

@@ -68,16 +68,21 @@ class UnknownOrg(RolloutError):
 
 
 class UnknownName(RolloutError):
-    """A name that neither the file nor the access log has: most likely a typing error."""
+    """A name that neither the file nor the access log has: most likely a typing error.
 
-    def __init__(self, route: str, what: str, name: str, known: Sequence[str]) -> None:
+    ``makes_new`` is whether what was asked for can make a line for it.
+    """
+
+    def __init__(
+        self, route: str, what: str, name: str, known: Sequence[str], *, makes_new: bool = True
+    ) -> None:
         from difflib import get_close_matches  # lazy import: applications do not need it
 
         close = get_close_matches(name, dict.fromkeys(known), 3, 0.6)
-        near = f"did you mean {' or '.join(map(repr, close))}? " if close else ""
+        hints = [f"did you mean {' or '.join(map(repr, close))}?"] if close else []
+        hints += ["--new makes a line for it"] if makes_new else [] if close else ["see show"]
         super().__init__(
-            f"route {route!r} has no {what} {name!r}, in the file or in the log; {near}--new makes"
-            " a line for it"
+            f"route {route!r} has no {what} {name!r}, in the file or in the log; {' '.join(hints)}"
         )
 
 

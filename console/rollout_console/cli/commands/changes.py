@@ -18,18 +18,24 @@ from rollout_console.changes.spread import Spread
 from rollout_console.changes.switch import Done, Switch
 from rollout_console.changes.under_way import doing
 from rollout_console.cli.commands.held import Objections
-from rollout_console.cli.commands.shares import named_shares, percent_of, plan_shares
+from rollout_console.cli.commands.shares import (
+    is_org_and_percent,
+    named_shares,
+    percent_of,
+    plan_shares,
+)
 from rollout_console.cli.confirm import agreed
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.outcome import Outcome
 from rollout_console.common.durations import seconds_text, target_text
-from rollout_console.common.errors import OperationError
+from rollout_console.common.errors import Misused, OperationError
 from rollout_console.common.folders import state_folder
 from rollout_console.common.listing import first_of
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.ingestion import ANSWER_S, COLD_BYTES
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.rollback_figures import rollback_figures
+from rollout_gate.file.errors import UnknownName
 from rollout_gate.file.revision import SHORT
 
 _MENDS_S = 3.0
@@ -172,7 +178,16 @@ def _check_names(options: Namespace, monitor: Monitor, shares: Mapping[str | Non
     seen = monitor.seen_orgs().get(options.route or "", ())
     named = {"rollback": options.org, "resume": [options.org], "set": list(shares)}
     for org in named[options.command] or [None]:
-        check_org(monitor.file, seen, options.route, org)
+        try:
+            makes_new = hasattr(options, "new")
+            check_org(monitor.file, seen, options.route, org, makes_new=makes_new)
+        except UnknownName:
+            if options.command == "set" and is_org_and_percent(str(org)):
+                raise Misused(
+                    f"{org!r} is beside a percent for all: give ORG=PERCENT for each org, or one"
+                    " percent after them all"
+                ) from None
+            raise
 
 
 def _named(options: Namespace) -> list[Target]:

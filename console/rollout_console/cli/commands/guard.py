@@ -13,6 +13,7 @@ from typing import Any
 
 from msgspec.structs import asdict, replace
 
+from rollout_console.changes.names import check_org
 from rollout_console.changes.switch import Switch
 from rollout_console.cli.exit_codes import DONE, PROBLEMS
 from rollout_console.cli.outcome import Outcome
@@ -174,13 +175,16 @@ def _put_back(words: list[str], switch: Switch, monitor: Monitor) -> int:
     if route not in monitor.file.routes:
         raise UnknownRoute(route, list(monitor.file.routes))
     org = rest[0] if rest else None
+    seen = monitor.seen_orgs().get(route, ())
+    check_org(monitor.file, seen, route, org, makes_new=False)
     with Outcome(switch) as outcome:
         orgs = outcome.of(
             f"putting {target_text(route, org)} back into the ramp",
             partial(put_back, switch, route, org),
         )
     if not orgs:
-        print(f"nothing of {visible(route)} has been taken out of its ramp", file=sys.stderr)
+        what = "nothing of " * (org is None) + visible(target_text(route, org))
+        print(f"{what} has {'not ' * (org is not None)}been taken out of its ramp", file=sys.stderr)
         return PROBLEMS
     print(f"back in the ramp of {visible(route)}: {', '.join(visible(org) for org in orgs)}")
     return DONE

@@ -67,9 +67,10 @@ def _verdicts(switch: Switch, file: RolloutFile) -> dict[str, Verdict]:
 
 def _show(options: Namespace, states: list[PhaseState]) -> int:
     if options.route:
+        known = [state.route for state in states]
         states = [state for state in states if state.route == options.route]
         if not states:
-            raise OperationError(f"the file has no route {options.route!r}")
+            raise UnknownRoute(options.route, known)
     if options.json:
         print(json.dumps([_as_json(state) for state in states], indent=2))
         return DONE

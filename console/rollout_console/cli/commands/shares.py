@@ -39,6 +39,15 @@ def named_shares(options: Namespace) -> dict[str | None, int]:
     return shares
 
 
+def is_org_and_percent(word: str) -> bool:
+    """Return whether a word reads as ``ORG=PERCENT``, which may be an org's whole name as well."""
+    org, _, percent = word.rpartition("=")
+    try:
+        return bool(org) and parse_percent(percent) >= 0
+    except PercentError:
+        return False
+
+
 def percent_of(text: str) -> int:
     """Return a percent in basis points; raises PercentError, which says what it is about."""
     try:
