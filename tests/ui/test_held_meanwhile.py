@@ -41,7 +41,7 @@ async def test_a_raise_is_judged_again_when_it_is_confirmed(file: Path, is_sever
 
 
 async def test_a_confirm_says_that_its_file_is_another_by_now(file: Path) -> None:
-    """A raise on it is refused; a rollback goes on top of it."""
+    """A raise on it is refused, and another share; a rollback goes on top of it."""
     said = "rollout.toml was changed meanwhile: this is refused; cancel, and ask again"
     app = app_of(file)
 
@@ -49,12 +49,12 @@ async def test_a_confirm_says_that_its_file_is_another_by_now(file: Path) -> Non
         return str(app.screen.query_one("#warning", Static).render())
 
     async with running(app, size=(80, 24)) as pilot:
-        for key in ("plus", "r"):
+        for key in ("plus", "minus", "r"):
             await pilot.press("home", "j", key)
             await opened(pilot)
             assert said not in shown()
             file.write_bytes(file.read_bytes() + b"# somebody else\n")
-            if key == "plus":
+            if key != "r":
                 await until_shown(pilot, lambda: said in shown())
                 await pilot.press("escape")
                 continue
@@ -64,6 +64,21 @@ async def test_a_confirm_says_that_its_file_is_another_by_now(file: Path) -> Non
             assert said not in shown()
             await pilot.press("y")
             await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
+
+
+async def test_a_rollback_of_several_says_that_its_list_is_of_another_file(file: Path) -> None:
+    app = app_of(file)
+    async with running(app, size=(80, 24)) as pilot:
+        await pilot.press("home", "j", "space", "j", "space", "r")
+        await opened(pilot)
+        warning = app.screen.query_one("#warning", Static)
+        assert not warning.display
+        file.write_bytes(file.read_bytes() + b"# somebody else\n")
+        await until_shown(pilot, lambda: warning.display)
+        said = "rollout.toml was changed meanwhile: this is made on it as it is now"
+        assert said in str(warning.render())
+        await pilot.press("y")
+        await until_shown(pilot, lambda: "rolled back: " in notices(pilot))
 
 
 async def test_an_own_rollback_is_not_recent_for_ever(

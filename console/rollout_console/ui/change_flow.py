@@ -35,7 +35,7 @@ class Judge(Protocol):
     """What the guard says of a plan."""
 
     def stale(self, plan: Plan) -> str:
-        """Return why a plan will be refused: its file is another by now; or an empty text."""
+        """Return what becomes of a plan as its file is another by now; or an empty text."""
 
     def held_by_guard(self, plan: Plan) -> str:
         """Return the guard's reason against this raise, or an empty text."""

@@ -108,9 +108,14 @@ class Session:
         return held_move(self.monitor, self.models, move, self.balance, now)
 
     def stale(self, plan: Plan) -> str:
-        """Return why a plan that is no rollback will be refused: its file is another by now."""
-        if plan.direction == "down" or self.monitor.file.revision == plan.prepared.before.revision:
+        """Return why a plan will be refused, as its file is another by now, or, for a rollback,
+        that it is made on the file as it is."""
+        if self.monitor.file.revision == plan.prepared.before.revision or plan.rescues:
             return ""
+        if plan.latches:  # alone it is the same on any version; of several a list is shown
+            if not plan.parts:
+                return ""
+            return f"{self.switch.name} was changed meanwhile: this is made on it as it is now"
         return f"{self.switch.name} was changed meanwhile: this is refused; cancel, and ask again"
 
     def warning_of(self, plan: Plan) -> str:
