@@ -71,6 +71,7 @@ FUNCTIONAL = frozenset(
         "cli/test_report.py",
         "cli/test_set_of_several.py",
         "cli/test_usage.py",
+        "common/test_connection_errors.py",
         "common/test_standard_streams.py",
         "cost/test_costs.py",
         "cost/test_damaged_stores.py",

@@ -109,7 +109,7 @@ def test_it_is_tried_again_and_then_kept_as_undelivered(receiver: Receiver) -> N
 
 def test_nobody_there_is_said_without_the_secret() -> None:
     ((_, reason),) = deliver(Told(Secret("http://127.0.0.1:9/canary")), EVENT)
-    assert reason == "webhook at 127.0.0.1: ConnectError"
+    assert reason == "webhook at 127.0.0.1: ConnectError (connection refused)"
 
 
 class Hostile:

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import msgspec
 
+from rollout_console.common.connection_errors import failure_words
 from rollout_console.etcd.errors import EtcdAway, EtcdError, EtcdRefused, EtcdUncertain
 from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
 
@@ -157,7 +158,7 @@ def why_no_answer(error: httpx.HTTPError | httpx.InvalidURL) -> str:
         return trouble
     if isinstance(error, httpx.RemoteProtocolError):
         return "did not answer in HTTP (where it has TLS, the address begins with etcds://)"
-    return f"did not answer ({type(error).__name__})"
+    return f"did not answer: {failure_words(error)}"
 
 
 def tls_trouble(error: httpx.HTTPError | httpx.InvalidURL) -> str:

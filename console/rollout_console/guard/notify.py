@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from rollout_console.common.connection_errors import failure_words
 from rollout_console.common.safe_text import visible
 from rollout_console.guard.loop import Event
 from rollout_gate.secret import Secret, redacted
@@ -243,7 +244,7 @@ class Webhook:
             ):
                 return answer.status_code, f"it answered {answer.status_code}"
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            return 0, type(error).__name__
+            return 0, failure_words(error)
         except TimeoutError:
             return 0, f"no answer within {_ANSWER_S:.0f} s"
 

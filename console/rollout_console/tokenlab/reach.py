@@ -4,6 +4,7 @@ import asyncio
 
 import httpx
 
+from rollout_console.common.connection_errors import failure_words
 from rollout_console.tokenlab.tls import tls_context
 from rollout_console.tokenlab.transport import is_loopback
 from rollout_gate.file.formats import root_of
@@ -36,7 +37,7 @@ async def answers(route_format: str, base_url: str, *, timeout_s: float = 5.0) -
     except (httpx.TimeoutException, TimeoutError):
         return False, f"does not answer in {timeout_s:g} s"
     except (httpx.HTTPError, httpx.InvalidURL, ValueError) as error:
-        return False, f"does not answer: {type(error).__name__}"
+        return False, f"does not answer: {failure_words(error)}"
     problem = _problem(status, headers, url, is_text=route_format in _TEXT_PATH)
     return not problem, f"answers {status}{problem}"
 

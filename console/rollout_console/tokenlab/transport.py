@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
+from rollout_console.common.connection_errors import failure_words
 from rollout_console.tokenlab.body import ACCEPT_ENCODING, MAX_ANSWER, TooLongError, read_body
 from rollout_console.tokenlab.errors import (
     ApiError,
@@ -109,11 +110,11 @@ class Transport:
                 f"the answer of {self._host} is too long, or does not end", Garbage
             ) from None
         except (httpx.ConnectError, httpx.ConnectTimeout) as error:
-            raise Unreachable(f"{self._host} cannot be reached: {type(error).__name__}") from None
+            raise Unreachable(f"{self._host} cannot be reached: {failure_words(error)}") from None
         except (httpx.TimeoutException, TimeoutError):
             raise lost(f"{self._host} did not answer in time") from None
         except httpx.HTTPError as error:
-            raise lost(f"{self._host} cannot be reached: {type(error).__name__}") from None
+            raise lost(f"{self._host} cannot be reached: {failure_words(error)}") from None
         self.rate_limit = _rate_limit(response.headers)
         status = response.status_code
         if status == expect if isinstance(expect, int) else status in expect:

@@ -8,6 +8,7 @@ from urllib.parse import urlencode, urlsplit
 
 import httpx
 
+from rollout_console.common.connection_errors import failure_words
 from rollout_console.health.prometheus.answers import Matrix, decoded, reason_of
 from rollout_console.health.prometheus.errors import PrometheusError
 from rollout_console.health.prometheus.login import Login
@@ -100,7 +101,7 @@ class PrometheusClient:
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError) as error:
             # RuntimeError: closed by another thread.
             raise PrometheusError(
-                f"{self.place} cannot be reached: {type(error).__name__}"
+                f"{self.place} cannot be reached: {failure_words(error)}"
             ) from None
         self._note_time(found.headers.get("Date", ""))
         plain = bytes(data)
