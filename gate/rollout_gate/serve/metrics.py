@@ -28,8 +28,10 @@ log = getLogger("rollout_gate")
 
 PATH = "/metrics"
 MOST_AT_ONCE = 8
-"""How many connections are served at once; each further one is closed."""
+"""How many connections are served at once. A further one takes the place of the oldest that has not
+sent its request yet; where all have, it is closed."""
 _PATIENCE_S = 10.0
+_GIVES_WAY_S = 1.0
 _ATTEMPTS = 5
 _PAUSE_S = 0.2
 _DEAD = 0
@@ -146,6 +148,7 @@ class MetricsServer(ThreadingHTTPServer):
         self.callers = callers
         self._tls = tls
         self._places = threading.BoundedSemaphore(MOST_AT_ONCE)
+        self._waiting: dict[int, socket.socket] = {}
 
     def start(self) -> None:
         """Answer until the process ends."""
@@ -162,17 +165,35 @@ class MetricsServer(ThreadingHTTPServer):
         return one, address
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread, unless there are too many."""
-        if self._places.acquire(blocking=False):
+        """Serve a connection in a thread, unless there are too many that have asked already."""
+        if self._places.acquire(blocking=False) or self._has_given_way():
+            self._waiting[id(request)] = request
             super().process_request(request, client_address)
         else:
             self.shutdown_request(request)
+
+    def asked(self, request: socket.socket) -> None:
+        """Note that a connection has sent its request: it keeps its place until it is answered."""
+        self._waiting.pop(id(request), None)
+
+    def _has_given_way(self) -> bool:
+        """End the oldest connection that sends no request; return whether its place is free.
+
+        Whoever sends a part of one now and then would hold its place for ever, without a token.
+        """
+        for oldest in list(self._waiting.values())[:1]:
+            self.asked(oldest)
+            with suppress(OSError):  # it has ended by itself
+                socket.socket.shutdown(oldest, socket.SHUT_RDWR)  # of TLS, too: without a goodbye
+            return self._places.acquire(timeout=_GIVES_WAY_S)
+        return False
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         """Serve a connection."""
         try:
             super().process_request_thread(request, client_address)
         finally:
+            self.asked(request)
             self._places.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -187,6 +208,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Answer a scrape, or say why not."""
+        self.server.asked(self.connection)
         refused = self.server.callers.refusal(self._headers())
         if refused is not None:
             self._answer(refused.status, refused.sentence)

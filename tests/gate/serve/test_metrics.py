@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -239,6 +239,16 @@ def test_a_client_that_says_nothing_holds_up_no_scrape(sides: TwoSides) -> None:
         finally:
             for one in silent:
                 one.close()
+
+
+def test_clients_that_send_half_a_request_hold_up_no_scrape(sides: TwoSides) -> None:
+    with with_metrics(sides) as (_, url), ExitStack() as stack:
+        host, _, port = url.removeprefix("http://").partition("/")[0].rpartition(":")
+        for _ in range(60):
+            one = stack.enter_context(socket.create_connection((host, int(port))))
+            one.sendall(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\nX-Slow: ")
+        for _ in range(3):
+            assert scrape(url).status == 200
 
 
 @pytest.mark.slow
