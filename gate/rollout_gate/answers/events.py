@@ -22,6 +22,9 @@ Written without alternatives: a possessive quantifier of CPython before 3.11.5 (
 3.11.2) ends where the last alternative gave up, here within a comment that is cut
 (python/cpython#100061).
 """
+ERROR = b"error"
+"""The type of the events that say that an answer failed."""
+
 _FIELDS = (b"data", b"event", b"id", b"retry", b"")
 
 
@@ -29,10 +32,13 @@ class EventParser:
     """Turns chunks of an event stream into events; comments, ids and retry times are skipped.
 
     ``foreign`` is set by a line that is no field of an event stream, such as those of a web page.
+    ``strays`` are texts that begin as JSON outside of any field: clients skip them, but a gateway
+    may have written an error so.
     """
 
     def __init__(self) -> None:
         self.foreign = False
+        self.strays: list[bytes] = []
         self.overflowed = False
         self._buffer = bytearray()
         self._after_cr = False
@@ -56,7 +62,7 @@ class EventParser:
         if any(field.startswith(line) for field in _FIELDS):  # cut in the name of a field
             rest = rest.removesuffix(line)
         event = self._parsed(rest)
-        return [] if event is None else [event]
+        return [event] if event is not None and event[1] else []
 
     def _with_newlines(self, chunk: bytes) -> bytes:
         """Return a chunk with LF line endings, and without a byte-order mark at the start."""
@@ -90,17 +96,24 @@ class EventParser:
     def _parsed(self, block: bytes) -> Event | None:
         if block[:6] == b"data: " and b"\n" not in block:
             return b"", block[6:]
-        name, data = b"", []
+        name = b""
+        data: list[bytes] = []
+        stray: list[bytes] = []
         for line in block.split(b"\n"):
             field, colon, value = line.partition(b":")
             if field not in _FIELDS:
                 self.foreign = True
+                if stray or line[:1] in (b"{", b"["):
+                    stray.append(line)
             value = value.removeprefix(b" ")
             if field == b"data":
                 data.append(value)
             elif field == b"event" and colon:
                 name = value
-        return (name, b"\n".join(data)) if data else None
+        if stray:
+            self.strays.append(b"\n".join(stray))
+        # An error event without data is none of the standard's, but some clients raise for it.
+        return (name, b"\n".join(data)) if data or name == ERROR else None
 
 
 def _skip(buffer: bytearray, at: int) -> int:

@@ -9,7 +9,14 @@ from typing import Any, Literal, Protocol
 
 import msgspec
 
-from rollout_gate.answers.reading import Reading, error_in, objects, tokens, total
+from rollout_gate.answers.reading import (
+    Reading,
+    error_in,
+    failure_in,
+    objects,
+    tokens,
+    total,
+)
 from rollout_gate.file.model import MEDIA_FORMATS
 
 Json = Mapping[str, Any]
@@ -98,8 +105,8 @@ class ChatReader:
         self._choices = _Choices()
 
     def look(self, value: Json, reading: Reading) -> None:
-        if error := error_in(value):
-            reading.failed(error)
+        if failure := failure_in(value):
+            reading.failed(failure)
         for choice in objects(value.get("choices")):
             self._choice(choice, reading)
             self._choices.see(choice, choice.get("finish_reason"), _CHAT, reading)
@@ -150,6 +157,7 @@ class _ResponsesMiddle(msgspec.Struct):
         "response.reasoning_text.delta",
         "response.custom_tool_call_input.delta",
     ]
+    error: None = None
 
 
 class ResponsesReader:
@@ -159,20 +167,15 @@ class ResponsesReader:
     body_is_whole = True
 
     def look(self, value: Json, reading: Reading) -> None:
+        if failure := failure_in(value):
+            reading.failed(failure)
         kind = value.get("type")
         if isinstance(kind, str) and not isinstance(value.get("output"), list):
             self._event(kind, value, reading)
-        elif error := error_in(value):
-            reading.failed(error)
-            self._response(value, reading)
         else:
             self._response(value, reading)
 
     def _event(self, kind: str, value: Json, reading: Reading) -> None:
-        if kind == "error":
-            reading.failed(error_in(value) or {**value, "type": None})
-        elif error := error_in(value):
-            reading.failed(error)
         if kind.endswith(".delta"):
             self._delta(kind, value, reading)
         item = value.get("item")
@@ -252,6 +255,7 @@ class ResponsesReader:
 
 class _MessagesMiddle(msgspec.Struct):
     type: Literal["content_block_delta", "content_block_stop", "ping"]
+    error: None = None
 
 
 class MessagesReader:
@@ -265,8 +269,8 @@ class MessagesReader:
 
     def look(self, value: Json, reading: Reading) -> None:
         kind = value.get("type")
-        if kind == "error" or error_in(value):
-            reading.failed(error_in(value) or {**value, "type": None})
+        if failure := failure_in(value):
+            reading.failed(failure)
         elif kind == "message_stop":
             reading.complete = True
         elif kind in ("content_block_start", "content_block_delta"):
@@ -347,8 +351,8 @@ class GeminiReader:
         self._candidates = _Choices()
 
     def look(self, value: Json, reading: Reading) -> None:
-        if error := error_in(value):
-            reading.failed(error)
+        if failure := failure_in(value):
+            reading.failed(failure)
         feedback = value.get("promptFeedback")
         if isinstance(feedback, dict) and feedback.get("blockReason"):
             reading.finished("SAFETY", _GEMINI)

@@ -1,8 +1,11 @@
 """Inspect one answer as its bytes pass: the stream reader, and the reader of a whole body."""
 
-from rollout_gate.answers.events import Event, EventParser
+from collections.abc import Mapping
+from typing import Any
+
+from rollout_gate.answers.events import ERROR, Event, EventParser
 from rollout_gate.answers.formats import FormatReader, reader_of
-from rollout_gate.answers.reading import Conclusion, Reading
+from rollout_gate.answers.reading import Conclusion, Reading, failure_in, objects
 from rollout_gate.content_encoding import Decompressor
 from rollout_gate.untrusted import (
     ANYTHING,
@@ -59,7 +62,11 @@ class StreamInspector:
             # Fast path: servers mostly send one event in one chunk. Two in one, or one of several
             # lines, do not decode, as bytes follow the JSON.
             at = chunk.find(b"data: ")
-            if at == 0 or (chunk[:7] == b"event: " and chunk.find(b"\n") == at - 1):
+            if at == 0 or (
+                chunk[:7] == b"event: "
+                and chunk.find(b"\n") == at - 1
+                and chunk[7 : at - 1] != ERROR
+            ):
                 try:
                     self._middle(chunk[at + 6 :])
                 except (ValueError, RecursionError):
@@ -83,6 +90,7 @@ class StreamInspector:
             raise NoAnswerError
         for event in self._events.end():
             self._take(event)
+        self._take_strays()
         if self._events.foreign and not self.reading.events:
             raise NoAnswerError
         return self.reading.concluded()
@@ -99,6 +107,8 @@ class StreamInspector:
     def _feed_plain(self, chunk: bytes) -> None:
         for event in self._events.feed(chunk):
             self._take(event)
+        if self._events.strays:
+            self._take_strays()
         reading = self.reading
         self._in_middle = (
             reading.content
@@ -112,6 +122,9 @@ class StreamInspector:
         if of_format is None:
             return
         name, data = event
+        if name == ERROR:
+            self._take_error(data, of_format)
+            return
         if reading.content and not reading.complete and self._middle is not None:
             try:
                 self._middle(data)
@@ -127,14 +140,25 @@ class StreamInspector:
         if isinstance(value, dict) and value.get("type") in _PINGS:
             return
         reading.events += bool(data)  # also where it is no JSON: an event that was cut came
-        if isinstance(value, dict):
-            if name == b"error" and "type" not in value:
-                value = {"type": "error", **value}
-            of_format.look(value, reading)
-        elif isinstance(value, list):
-            for one in value:
-                if isinstance(one, dict):
-                    of_format.look(one, reading)
+        for one in _objects_in(value):
+            of_format.look(one, reading)
+
+    def _take_error(self, data: bytes, of_format: FormatReader) -> None:
+        """Take an event whose type is ``error``: a failure whatever its data is."""
+        self.reading.events += 1
+        values = _objects_in(_decoded(data))
+        for one in values:
+            of_format.look(one, self.reading)
+        self.reading.failed(values[0] if values else None)
+
+    def _take_strays(self) -> None:
+        """Take the JSON that is in no field: it counts where it is an error, and only then."""
+        strays, self._events.strays = self._events.strays, []
+        for stray in strays:
+            for one in _objects_in(_decoded(stray)):
+                if failure := failure_in(one):
+                    self.reading.events += 1
+                    self.reading.failed(failure)
 
 
 def inspected(body: bytes, route_format: str) -> Conclusion | None:
@@ -156,13 +180,11 @@ def inspected(body: bytes, route_format: str) -> Conclusion | None:
         if "too deeply" in str(error):
             return None
         value = _decoded(body)
-    values = value if isinstance(value, list) else [value]
-    if values is not value and not isinstance(value, dict):
+    if not isinstance(value, dict | list):
         raise NoAnswerError
-    for one in values:
-        if isinstance(one, dict):
-            reading.events += 1
-            of_format.look(one, reading)
+    for one in _objects_in(value):
+        reading.events += 1
+        of_format.look(one, reading)
     says_nothing = not (reading.content or reading.refused or reading.finish_reason)
     if of_format.body_is_whole or says_nothing:  # what says nothing is empty rather than cut
         reading.complete = True
@@ -173,6 +195,11 @@ def _is_cut(body: bytes, error: UndecodableError) -> bool:
     """Whether a body that does not decode is the beginning of JSON."""
     start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
     return not body.strip() or (start in (b"{", b"[") and "truncated" in str(error))
+
+
+def _objects_in(value: object) -> list[Mapping[str, Any]]:
+    """Return the objects of a decoded value, which may be one or a list of them."""
+    return objects([value] if isinstance(value, dict) else value)
 
 
 def _decoded(data: bytes) -> object:

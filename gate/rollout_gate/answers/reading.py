@@ -145,3 +145,10 @@ def objects(value: Any) -> list[Mapping[str, Any]]:
 def error_in(value: Mapping[str, Any]) -> Any:
     """Return the error at the top level of an answer; None where it has none, or an empty one."""
     return value.get("error") or None
+
+
+def failure_in(value: Mapping[str, Any]) -> Any:
+    """Return the error that a value has, or is: one that calls itself an error, as of vLLM."""
+    if error := error_in(value):
+        return error
+    return value if value.get("type") == "error" or value.get("object") == "error" else None

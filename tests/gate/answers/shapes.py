@@ -23,7 +23,7 @@ def _sse(*events: Any, names: bool = False) -> bytes:
     said = []
     for event in events:
         if isinstance(event, str):
-            said.append(event if event.startswith(":") else f"data: {event}")
+            said.append(event if event.startswith((":", "event:")) else f"data: {event}")
             continue
         head = f"event: {event['type']}\n" if names else ""
         said.append(f"{head}data: {json.dumps(event)}")
@@ -57,6 +57,14 @@ def _s(*events: Any, outcome: str, **more: Any) -> Shape:
 
 def _w(body: bytes, outcome: str, *rest: Any, **more: Any) -> Shape:
     return Shape(CHAT, False, body, outcome, *rest, **more)
+
+
+def _event(name: str, data: Any) -> str:
+    """An event whose type is not that of its data, for ``_sse``."""
+    return f"event: {name}\ndata: {data if isinstance(data, str) else json.dumps(data)}"
+
+
+_FAILED = {"type": "server_error", "code": "server_error", "message": "x"}
 
 
 _TEXT = _chat({"content": "hi"}, usage=_USAGE)
@@ -101,6 +109,41 @@ CHAT_SHAPES = {
                               finish_reason="error"),
     "an empty error": _s({**_WORD, "error": {}}, _chunk(finish="stop"), outcome="ok",
                          finish_reason="stop"),
+    "an error event of text": _s(_WORD, _event("error", "upstream failed"), "[DONE]",
+                                 outcome="error", error="error", finish_reason="error"),
+    "an error event of a JSON text": _s(_WORD, _event("error", '"overloaded"'), "[DONE]",
+                                        outcome="error", error="error", finish_reason="error"),
+    "an error event with a type": _s(_WORD, _event("error", _FAILED), "[DONE]", outcome="error",
+                                     error="server_error", finish_reason="error"),
+    "an error event with a code": _s(
+        _WORD, _event("error", {"message": "x", "code": "server_error"}), "[DONE]",
+        outcome="error", error="server_error", finish_reason="error"),
+    "an error event of a list": _s(_WORD, _event("error", [_LIMITED]), "[DONE]", outcome="error",
+                                   error="rate_limit_exceeded", finish_reason="error"),
+    "an error event of nothing": _s(_WORD, "event: error", "[DONE]", outcome="error",
+                                    error="error", finish_reason="error"),
+    "an error event that says it is done": _s(_WORD, _event("error", "[DONE]"), outcome="error",
+                                              error="error", finish_reason="error"),
+    "an error event like a chunk": _s(_WORD, _WORD, _event("error", _WORD), "[DONE]",
+                                      outcome="error", error="error", finish_reason="error"),
+    "an error event after the end": _s(_WORD, _chunk(finish="stop"), _event("error", "x"), "[DONE]",
+                                       outcome="error", error="error", finish_reason="error"),
+    "an object that is an error": _s(
+        _WORD, {"object": "error", "message": "CUDA OOM", "code": 500}, "[DONE]",
+        outcome="error", error="500", finish_reason="error"),
+    "a value of the type error": _s(_WORD, {"type": "error", "code": "server_error"}, "[DONE]",
+                                    outcome="error", error="server_error", finish_reason="error"),
+    "an error in no field": Shape(CHAT, True, _sse(_WORD, _WORD) + b'{"error":{"code":503}}\n\n'
+                                  b"data: [DONE]\n\n", "error", "503", "error"),
+    "an error in no field above others": Shape(CHAT, True, _sse(_WORD)
+        + b'{"error":{"code":503}}\ndata: [DONE]\n\n', "error", "503", "error"),
+    "an error in no field in lines": Shape(CHAT, True, json.dumps(_LIMITED, indent=2).encode(),
+                                           "error", "rate_limit_exceeded", "error"),
+    "an answer about error events": _s(
+        _chunk({"content": "event: error\ndata: x\n\n{\"error\": 1}"}), _event("note", _WORD),
+        _event("errors", _WORD), _chunk(finish="stop"), outcome="ok", finish_reason="stop"),
+    "JSON in no field": Shape(CHAT, True, _sse(_WORD) + b'{"error":null}\n{"a":1}\n\n'
+                              + _sse(_chunk(finish="stop")), "ok", None, "stop"),
     "cut": _s(_ROLE, _WORD, _WORD, outcome="truncated", error="truncated"),
     "cut with one of two choices": _s(_chunk({"content": "a"}), _chunk({"content": "b"}, index=1),
                                       _chunk(finish="stop"), outcome="truncated",
@@ -128,6 +171,8 @@ CHAT_SHAPES = {
     "an error object": _w(b'{"error": {"message": "x", "type": "insufficient_balance"}}',
                           "error", "insufficient_balance", "error"),
     "an error text": _w(b'{"error": "it broke"}', "error", "error", "error"),
+    "a body that is an error": _w(b'{"object": "error", "message": "x", "code": 500}', "error",
+                                  "500", "error"),
     "an error's number": _w(b'{"error": {"code": 429, "message": "x"}}', "error", "429", "error"),
     "a new code beside a known type": _w(
         b'{"error": {"code": "K-17", "type": "rate_limit_error"}}', "error", "rate_limit_error",
@@ -195,6 +240,15 @@ RESPONSES_SHAPES = {
     "a nested error": _rs(_CREATED, {
         "type": "error", "error": {"type": "invalid_request_error", "code": None}},
         outcome="error", error="invalid_request_error", finish_reason="error"),
+    "an error event of another type": _rs(_CREATED, _DELTA, _event("error", _FAILED), _ENDED,
+                                          outcome="error", error="server_error",
+                                          finish_reason="error", tokens=(9, 4)),
+    "an object that is an error": _rs(
+        _CREATED, _DELTA, _event("x", {"object": "error", "code": 500}), _ENDED, outcome="error",
+        error="500", finish_reason="error", tokens=(9, 4)),
+    "an error beside a delta": _rs(_CREATED, _DELTA, {**_DELTA, "error": {"code": 500}}, _ENDED,
+                                   outcome="error", error="500", finish_reason="error",
+                                   tokens=(9, 4)),
     "a refusal": _rs(_CREATED, {"type": "response.refusal.delta", "delta": "I"}, {
         "type": "response.completed", "response": _response(output=[
             {"type": "message", "content": [{"type": "refusal", "refusal": "I cannot"}]}])},
@@ -270,6 +324,15 @@ MESSAGES_SHAPES = {
     "overloaded in the middle": _ms(_START, _BLOCK, _SAY, _OVERLOADED, outcome="error",
                                     error="overloaded_error", finish_reason="error",
                                     tokens=(15, 1)),
+    "an error event of another type": _ms(
+        _START, _BLOCK, _SAY, _event("error", {"type": "overloaded_error", "message": "x"}), _STOP,
+        outcome="error", error="overloaded_error", finish_reason="error", tokens=(15, 1)),
+    "an error event like a delta": _ms(_START, _BLOCK, _SAY, _event("error", _SAY), _STOP,
+                                       outcome="error", error="content_block_delta",
+                                       finish_reason="error", tokens=(15, 1)),
+    "an error beside a delta": _ms(_START, _BLOCK, _SAY, {**_SAY, "error": {"code": 500}}, _STOP,
+                                   outcome="error", error="500", finish_reason="error",
+                                   tokens=(15, 1)),
     "cut": _ms(_START, _BLOCK, _SAY, outcome="truncated", error="truncated", tokens=(15, 1)),
     "cut before the last word": _ms(_START, _BLOCK, _SAY, _BLOCK_STOP, _delta("end_turn"),
                                     outcome="truncated", error="truncated", finish_reason="stop",
@@ -343,6 +406,12 @@ GEMINI_SHAPES = {
     "a late error": _gs(_candidate("a"), _G_ERROR, outcome="error", error="UNAVAILABLE",
                         finish_reason="error"),
     "cut": _gs(_candidate("a"), _candidate("b"), outcome="truncated", error="truncated"),
+    "an error event": _gs(
+        _candidate("a"), _event("error", {"code": 503, "status": "UNAVAILABLE"}),
+        _candidate(None, "STOP"), outcome="error", error="UNAVAILABLE", finish_reason="error"),
+    "an object that is an error": _gs(_candidate("a"), {"object": "error", "code": 500},
+                                      _candidate(None, "STOP"), outcome="error", error="500",
+                                      finish_reason="error"),
     "no content": _gs(_candidate(None, "STOP"), outcome="empty", error="empty",
                       finish_reason="stop"),
     "a body": _gw(_candidate("a", "STOP", usageMetadata=_G_USAGE), "ok", None, "stop",
