@@ -6,6 +6,7 @@ nesting. Code that catches only the first crashes on the others, so everything f
 decoded here, and there is one exception to catch.
 """
 
+import codecs
 import json
 from typing import Any, TypeVar
 
@@ -53,6 +54,15 @@ def decode_json_of_others(data: bytes) -> Any:
         return json.loads(data, strict=False)
     except (ValueError, RecursionError) as error:
         raise UndecodableError(f"not JSON: {type(error).__name__}") from None
+
+
+def begins_as_utf8(data: bytes) -> bool:
+    """Return whether ``data`` is UTF-8, or the beginning of it that ends within a character."""
+    try:
+        codecs.utf_8_decode(data, "strict", False)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def as_utf8(data: bytes) -> bytes:

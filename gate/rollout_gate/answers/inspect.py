@@ -1,5 +1,6 @@
 """Inspect one answer as its bytes pass: the stream reader, and the reader of a whole body."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -9,6 +10,7 @@ from rollout_gate.answers.reading import Conclusion, Reading, failure_in, object
 from rollout_gate.content_encoding import Decompressor
 from rollout_gate.untrusted import (
     ANYTHING,
+    BYTE_ORDER_MARK,
     UndecodableError,
     as_utf8,
     decode_json,
@@ -18,6 +20,8 @@ from rollout_gate.untrusted import (
 _DONE = b"[DONE]"
 _PINGS = ("ping", "keepalive")
 """Types of events that keep a connection open, and are nothing of an answer."""
+_OF_JSON = re.compile(rb"[\s{}\[\],:\w.+-]*")
+"""What may be in JSON outside of strings."""
 
 
 class NoAnswerError(Exception):
@@ -174,11 +178,11 @@ def inspected(body: bytes, route_format: str) -> Conclusion | None:
     try:
         value = decode_json(body, ANYTHING)
     except UndecodableError as error:
-        if _is_cut(body, error):
-            reading.events = 1 if body.strip() else 0
-            return reading.concluded()
         if "too deeply" in str(error):
             return None
+        if _is_cut(body, error):
+            reading.events = bool(body.removeprefix(BYTE_ORDER_MARK).strip())
+            return reading.concluded()
         value = _decoded(body)
     if not isinstance(value, dict | list):
         raise NoAnswerError
@@ -193,8 +197,26 @@ def inspected(body: bytes, route_format: str) -> Conclusion | None:
 
 def _is_cut(body: bytes, error: UndecodableError) -> bool:
     """Whether a body that does not decode is the beginning of JSON."""
-    start = body.lstrip(b"\xef\xbb\xbf \t\r\n")[:1]
-    return not body.strip() or (start in (b"{", b"[") and "truncated" in str(error))
+    text = body.removeprefix(BYTE_ORDER_MARK).strip(b" \t\r\n")
+    if BYTE_ORDER_MARK.startswith(text):
+        return True
+    why = str(error)
+    return text[:1] in (b"{", b"[") and (
+        "truncated" in why or ("trailing" not in why and _is_open(text))
+    )
+
+
+def _is_open(text: bytes) -> bool:
+    """Whether JSON ends inside a string, or with a bracket open.
+
+    Brackets are counted, as decoders name another error first where a number is cut (``-1.``), or
+    at what only others accept (NaN, control characters in a string).
+    """
+    outside = text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+    is_in_string = len(outside) % 2 == 0
+    rest = b"".join(outside[::2])
+    depth = rest.count(b"{") + rest.count(b"[") - rest.count(b"}") - rest.count(b"]")
+    return _OF_JSON.fullmatch(rest) is not None and (is_in_string or depth > 0)
 
 
 def _objects_in(value: object) -> list[Mapping[str, Any]]:

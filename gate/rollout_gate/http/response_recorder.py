@@ -25,7 +25,13 @@ from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.task_answers import NO_TASK, TaskAnswer, task_answer
 from rollout_gate.secret import redacted
-from rollout_gate.untrusted import BYTE_ORDER_MARK, UndecodableError, as_utf8, decode_json
+from rollout_gate.untrusted import (
+    BYTE_ORDER_MARK,
+    UndecodableError,
+    as_utf8,
+    begins_as_utf8,
+    decode_json,
+)
 
 log = logging.getLogger("rollout_gate")
 
@@ -259,7 +265,7 @@ class Recorder:
         plain = self._decompressed()
         if plain is None:
             return None  # in an unsupported Content-Encoding
-        if as_utf8(plain) is not plain or not _may_be_json(plain):
+        if not begins_as_utf8(plain) or not _may_be_json(plain):
             raise NoAnswerError
         return inspected(plain, route_format)
 
@@ -474,7 +480,8 @@ def _say_unread(error: Exception) -> None:
 
 def _may_be_json(body: bytes) -> bool:
     """Whether a body is the beginning of a JSON object or array; an empty one is."""
-    return body.removeprefix(BYTE_ORDER_MARK).lstrip()[:1] in (b"", b"{", b"[")
+    rest = body.removeprefix(BYTE_ORDER_MARK).lstrip()
+    return rest[:1] in (b"", b"{", b"[") or BYTE_ORDER_MARK.startswith(rest)
 
 
 def _code(found: _Answer) -> str | None:

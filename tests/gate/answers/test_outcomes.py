@@ -3,6 +3,7 @@
 import gzip
 import importlib
 import json
+import math
 import zlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
@@ -16,7 +17,17 @@ from rollout_gate.answers.error_codes import class_of, code_of
 from rollout_gate.answers.events import Event, EventParser
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion
-from tests.gate.answers.shapes import CHAT, CHAT_SHAPES, MESSAGES_SHAPES, SHAPES, Shape
+from rollout_gate.untrusted import BYTE_ORDER_MARK
+from tests.gate.answers.shapes import (
+    CHAT,
+    CHAT_SHAPES,
+    GEMINI,
+    MESSAGES,
+    MESSAGES_SHAPES,
+    RESPONSES,
+    SHAPES,
+    Shape,
+)
 
 
 def concluded(shape: Shape, pieces: Iterable[bytes], encoding: str = "") -> Conclusion | None:
@@ -62,6 +73,58 @@ def test_a_stream_cut_at_any_byte_is_never_whole_nor_foreign() -> None:
                 assert found is not None
                 wanted = ("truncated", "empty") if not found.finish_reason else ("ok", "truncated")
                 assert found.outcome in wanted or b"[DONE]" in shape.body[:end], (name, end)
+
+
+WHOLE = {
+    CHAT: {"id": "c", "f": -1.5e-10, "on": True, "of": None, "choices": [{
+        "index": 0, "message": {"content": "h\u00e9 \\ \"\U0001f600 {[\\\""},
+        "finish_reason": "stop"}]},
+    RESPONSES: {"status": "completed", "output": [
+        {"type": "message", "content": [{"type": "output_text", "text": "\u20ac"}]}], "n": -1.5},
+    MESSAGES: {"type": "message", "content": [{"type": "text", "text": "\u20ac"}], "n": -1.5,
+               "stop_reason": "end_turn"},
+    GEMINI: {"n": -1.5, "candidates": [
+        {"content": {"parts": [{"text": "\u20ac"}]}, "finishReason": "STOP"}]},
+}  # fmt: skip
+
+
+def written(route_format: str) -> list[bytes]:
+    """The same answer as servers write it: escaped or not, with a mark, in lines, by others."""
+    value = WHOLE[route_format]
+    plain = json.dumps(value, ensure_ascii=False).encode()
+    capital = plain.replace(b"e-10", b"E+10")
+    odd = json.dumps({"odd": [math.nan, -math.inf, 1], **value}).replace("1]", "1e999]").encode()
+    return [plain, json.dumps(value, indent=1).encode(), BYTE_ORDER_MARK + plain, capital,
+            plain.replace("\u20ac".encode(), b"\x01\xe2\x82\xac\n"), odd]  # fmt: skip
+
+
+@pytest.mark.parametrize("route_format", WHOLE)
+def test_a_body_cut_at_any_byte_is_truncated(route_format: str) -> None:
+    for body in written(route_format):
+        whole = inspected(body, route_format)
+        assert whole is not None
+        assert whole.outcome == "ok"
+        for end in range(1, len(body)):
+            found = inspected(body[:end], route_format)
+            blank = not body[:end].removeprefix(BYTE_ORDER_MARK).strip()
+            assert found is not None
+            assert found.outcome == ("empty" if blank else "truncated"), body[:end]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b'{"a": 1}\xc3', b"{} {", b"[1] -", b"[error] upstream died", b"{ color: red; }", b'{"a": -}',
+     b'[emerg] open() "a" failed (2'],
+)  # fmt: skip
+def test_what_only_begins_like_json_is_not_cut(body: bytes) -> None:
+    with pytest.raises(NoAnswerError):
+        inspected(body, CHAT)
+
+
+def test_a_string_of_escapes_that_is_cut_is_read_in_linear_time() -> None:
+    found = inspected(b'{"n": NaN, "a": "' + b'\\"\\\\' * 2_000_000, CHAT)
+    assert found is not None
+    assert found.outcome == "truncated"
 
 
 @settings(max_examples=200)

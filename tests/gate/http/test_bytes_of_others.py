@@ -64,6 +64,28 @@ def test_code_and_ids_are_found_in_every_encoding(
     assert "error" not in good
 
 
+def test_a_body_cut_at_any_byte_is_truncated(sides: TwoSides) -> None:
+    """Also within a character, a number or the byte-order mark; compressed, too."""
+    body = (
+        b"\xef\xbb\xbf"
+        + json.dumps(
+            {"n": -1.5e-10, "choices": [{"message": {"content": "h\u00e9\u20ac\U0001f600"}}]},
+            ensure_ascii=False,
+        ).encode()
+    )
+    packed = {"Content-Encoding": "gzip"}
+    with client(sides.gate, "chat", org="acme", tokenlab_key=TOKENLAB) as http:
+        for end in range(1, len(body)):
+            for reply in (Reply(200, body[:end]), Reply(200, gzip.compress(body[:end]), packed)):
+                sides.tokenlab.answer = lambda _, reply=reply: reply  # type: ignore[misc]
+                got = http.post(f"{sides.previous.url}/v1/chat/completions", json=BODY).content
+                assert got == body[:end]
+    lines = sides.lines()
+    assert {line["status"] for line in lines} == {200}
+    assert [line["outcome"] for line in lines if line["outcome"] != "truncated"] == ["empty"] * 2
+    assert lines[4]["outcome"] == "empty", "of a byte-order mark alone"
+
+
 def long_answer(size: int) -> bytes:
     return json.dumps(CHAT | {"pad": "x" * size, "billing_transaction_id": "b-1"}).encode()
 
