@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs ne
 
 _T = TypeVar("_T")
 _SSE = "?alt=sse"
+_ENCODING = "content-encoding"
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
@@ -333,11 +334,17 @@ class Kit:
         return url, url.netloc
 
     def headers_of(self, response: Any) -> dict[str, str]:
-        """Return a response's headers by their lower-case names; of repeated ones, the last."""
-        return {
-            name.decode("latin-1").lower(): value.decode("latin-1")
-            for name, value in response.headers.raw
-        }
+        """Return a response's headers by their lower-case names; of repeated ones, the last.
+
+        Several ``Content-Encoding`` are one list (RFC 9110, section 5.3), as the library decodes
+        them all.
+        """
+        raw = response.headers.raw
+        found = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in raw}
+        if _ENCODING in found:
+            coded = [value for name, value in raw if name.lower() == _ENCODING.encode()]
+            found[_ENCODING] = b", ".join(coded).decode("latin-1")
+        return found
 
     def passing(
         self,

@@ -64,6 +64,37 @@ def test_code_and_ids_are_found_in_every_encoding(
     assert "error" not in good
 
 
+EVENT = b'data: {"choices": [{"delta": {"content": "hi"}, "finish_reason": "stop"}]}\n\n'
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize(
+    ("names", "pack"),
+    [
+        (("gzip", "gzip"), lambda data: gzip.compress(gzip.compress(data))),
+        (("deflate", "br"), lambda data: brotli.compress(zlib.compress(data))),
+        (("gzip", "identity"), gzip.compress),
+        (("", "gzip"), gzip.compress),
+    ],
+    ids=["gzip-gzip", "deflate-br", "gzip-identity", "nothing-gzip"],
+)
+def test_encodings_in_headers_of_their_own_are_read(
+    sides: TwoSides, library: Any, is_async: bool, names: tuple[str, str], pack: Any
+) -> None:
+    twice = dict(zip(("Content-Encoding", "content-encoding"), names, strict=True))
+    for kind, body in (
+        ("application/json", json.dumps(CHAT).encode()),
+        ("text/event-stream", EVENT),
+    ):
+        reply = Reply(200, pack(body), {**twice, "Content-Type": kind})
+        sides.tokenlab.answer = lambda _, reply=reply: reply  # type: ignore[misc]
+        answer = ask(sides, library, is_async)
+        assert answer.content == body
+        assert answer.headers.get_list("content-encoding") == list(names)
+    assert [(line["status"], line["outcome"]) for line in sides.lines()] == [(200, "ok")] * 2
+
+
 def test_a_body_cut_at_any_byte_is_truncated(sides: TwoSides) -> None:
     """Also within a character, a number or the byte-order mark; compressed, too."""
     body = (
