@@ -43,6 +43,7 @@ class EventParser:
         self._buffer = bytearray()
         self._after_cr = False
         self._begun = False
+        self._mark = b""
 
     def feed(self, chunk: bytes) -> list[Event]:
         """Return the events that a chunk completes."""
@@ -67,6 +68,10 @@ class EventParser:
     def _with_newlines(self, chunk: bytes) -> bytes:
         """Return a chunk with LF line endings, and without a byte-order mark at the start."""
         if not self._begun:
+            chunk = self._mark + chunk
+            if chunk != BYTE_ORDER_MARK and BYTE_ORDER_MARK.startswith(chunk):
+                self._mark = chunk  # it may be the beginning of the mark
+                return b""
             self._begun = True
             chunk = chunk.removeprefix(BYTE_ORDER_MARK)
         if self._after_cr and chunk[:1] == b"\n":

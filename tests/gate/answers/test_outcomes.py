@@ -65,6 +65,19 @@ def test_events_may_be_split_anywhere(shape: Shape, ends: bytes) -> None:
     check(shape, concluded(shape, [*(event + 2 * ends for event in events), rest]))
 
 
+@pytest.mark.parametrize("name", ["a stream", "an error first", "an error event of text"])
+def test_a_byte_order_mark_may_be_split(name: str) -> None:
+    shape = CHAT_SHAPES[name]
+    body = BYTE_ORDER_MARK + shape.body
+    for edges in ((1,), (2,), (3,), (1, 2), (1, 2, 3), (4,)):
+        ends = pairwise((0, *edges, len(body)))
+        check(shape, concluded(shape, [body[a:b] for a, b in ends]))
+    for end in (1, 2, 3):
+        found = concluded(shape, [body[:end]])
+        assert found is not None
+        assert found.outcome == "empty", "nothing but a part of the mark came"
+
+
 def test_a_stream_cut_at_any_byte_is_never_whole_nor_foreign() -> None:
     for name, shape in STREAMS.items():
         if shape.outcome == "ok":
