@@ -182,9 +182,10 @@ class ResponsesReader:
         if isinstance(item, dict) and kind.startswith("response.output_item."):
             self._item(item, reading)
         response = value.get("response")
-        if isinstance(response, dict):
-            ended = kind in ("response.completed", "response.incomplete", "response.failed",
-                             "response.cancelled")  # fmt: skip
+        ended = kind in ("response.completed", "response.incomplete", "response.failed",
+                         "response.cancelled")  # fmt: skip
+        if isinstance(response, dict) or ended:
+            response = response if isinstance(response, dict) else {}
             self._response(response, reading, ended=kind.removeprefix("response.") if ended else "")
 
     @staticmethod

@@ -234,6 +234,11 @@ RESPONSES_SHAPES = {
     "failed without a code": _rs(_CREATED, {
         "type": "response.failed", "response": _response("failed")}, outcome="error",
         error="error", finish_reason="error"),
+    "failed without a response": _rs(_CREATED, _DELTA, {"type": "response.failed"}, _ENDED,
+                                     outcome="error", error="error", finish_reason="error",
+                                     tokens=(9, 4)),
+    "completed without a response": _rs(_CREATED, _DELTA, {"type": "response.completed"},
+                                        outcome="ok", finish_reason="stop"),
     "a late error": _rs(_CREATED, _DELTA, {
         "type": "error", "code": "server_error", "message": "x", "param": None}, outcome="error",
         error="server_error", finish_reason="error"),
