@@ -11,7 +11,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, Literal
 
 _PIECE = 64 * 1024
 _GZIP = 16 + zlib.MAX_WBITS
@@ -36,18 +36,20 @@ def decompressed(data: bytes, encoding: str, most: int) -> bytes | None:
     return data[:most]
 
 
-def is_corrupt(pieces: Iterable[bytes], encoding: str, most: int) -> bool:
-    """Return whether data is not of its Content-Encoding, as far as it has come.
+def fault_of(pieces: Iterable[bytes], encoding: str, most: int) -> Literal["corrupt", "cut"] | None:
+    """Return whether data is not of its Content-Encoding, or ends before its encoding does.
 
-    Data that is cut is not corrupt. It is decompressed to ``most`` bytes at most.
+    It is decompressed to ``most`` bytes at most.
     """
     coded, left = Decompressor(encoding), most
     for piece in pieces:
         for plain in coded.feed(piece):
             left -= len(plain)
             if left < 0:
-                return False
-    return coded.corrupt
+                return None
+    if coded.corrupt:
+        return "corrupt"
+    return "cut" if coded.is_cut else None
 
 
 class Decompressor:
@@ -59,18 +61,29 @@ class Decompressor:
 
     def __init__(self, encoding: str) -> None:
         self.unsupported = self.corrupt = False
+        self._begun = False
         names = [name.strip().lower() for name in encoding.split(",")]
         self._steps: list[_Step] = []
+        self._are_over: list[_IsOver] = []
         try:
             for name in reversed([name for name in names if name not in ("", "identity")]):
-                self._steps.append(_STEPS[name]())
+                step, is_over = _STEPS[name]()
+                self._steps.append(step)
+                self._are_over.append(is_over)
         except (KeyError, ModuleNotFoundError):
             self.unsupported = True
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Yield the decompressed bytes of a chunk, in pieces."""
         if not self.unsupported and not self.corrupt:
+            self._begun = self._begun or bool(data)
             yield from self._through(data, self._steps)
+
+    @property
+    def is_cut(self) -> bool:
+        """Whether data came, and its encoding has not ended; False where that is not known."""
+        known = self._begun and not self.unsupported and not self.corrupt
+        return known and not all(is_over() for is_over in self._are_over)
 
     def _through(self, data: bytes, steps: "list[_Step]") -> Iterator[bytes]:
         if not steps:
@@ -91,17 +104,19 @@ class Decompressor:
 
 _Step = Callable[[bytes], Iterator[bytes]]
 """Takes a chunk and yields its decompressed pieces; keeps state from one call to the next."""
+_IsOver = Callable[[], bool]
+"""Whether a step's data has come to its end."""
 
 
-def _gzip_step() -> _Step:
+def _gzip_step() -> tuple[_Step, _IsOver]:
     return _zlib_step(lambda _: _GZIP)
 
 
-def _deflate_step() -> _Step:
+def _deflate_step() -> tuple[_Step, _IsOver]:
     return _zlib_step(lambda data: zlib.MAX_WBITS if _has_zlib_header(data) else _RAW_DEFLATE)
 
 
-def _zlib_step(bits_for: Callable[[bytes], int]) -> _Step:
+def _zlib_step(bits_for: Callable[[bytes], int]) -> tuple[_Step, _IsOver]:
     one: Any = None
     held = b""
 
@@ -118,10 +133,10 @@ def _zlib_step(bits_for: Callable[[bytes], int]) -> _Step:
             yield one.decompress(data, _PIECE)
             data = one.unconsumed_tail or one.unused_data
 
-    return step
+    return step, lambda: one is not None and one.eof
 
 
-def _brotli_step() -> _Step:
+def _brotli_step() -> tuple[_Step, _IsOver]:
     one = _module("brotli", "brotlicffi").Decompressor()
     step: Callable[[bytes], bytes] = getattr(one, "process", None) or one.decompress
 
@@ -129,15 +144,15 @@ def _brotli_step() -> _Step:
         for start in range(0, len(data), _PIECE):
             yield step(data[start : start + _PIECE])
 
-    return steps
+    return steps, getattr(one, "is_finished", lambda: True)
 
 
-def _zstd_step() -> _Step:
+def _zstd_step() -> tuple[_Step, _IsOver]:
     module = _module("compression.zstd", "backports.zstd", "zstandard")
     made = module.ZstdDecompressor
     if hasattr(made, "decompressobj"):  # zstandard
         one = made().decompressobj(read_across_frames=True)
-        return lambda data: iter((one.decompress(data),))
+        return lambda data: iter((one.decompress(data),)), lambda: True
     frame = made()
 
     def step(data: bytes) -> Iterator[bytes]:
@@ -148,7 +163,7 @@ def _zstd_step() -> _Step:
             yield frame.decompress(data)
             data = frame.unused_data if frame.eof else b""
 
-    return step
+    return step, lambda: frame.eof
 
 
 _MOST_MEMBERS = 1_000
@@ -242,7 +257,7 @@ _DECODERS: dict[str, Callable[[bytes], Iterator[bytes]]] = {
     "zstd": _zstd,
 }
 
-_STEPS: dict[str, Callable[[], _Step]] = {
+_STEPS: dict[str, Callable[[], tuple[_Step, _IsOver]]] = {
     "gzip": _gzip_step,
     "x-gzip": _gzip_step,
     "deflate": _deflate_step,

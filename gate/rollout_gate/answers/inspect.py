@@ -97,6 +97,8 @@ class StreamInspector:
         self._take_strays()
         if self._events.foreign and not self.reading.events:
             raise NoAnswerError
+        if self._decompressor is not None and self._decompressor.is_cut:
+            self.reading.events += 1  # also where nothing could be decompressed yet
         return self.reading.concluded()
 
     def abandoned(self) -> Conclusion | None:

@@ -4,6 +4,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Literal
 
 import msgspec
 
@@ -19,7 +20,7 @@ from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.answers.inspect import NoAnswerError, StreamInspector, inspected
 from rollout_gate.answers.reading import Conclusion, Outcome
 from rollout_gate.answers.status_class import LEFT
-from rollout_gate.content_encoding import decompressed, is_corrupt
+from rollout_gate.content_encoding import decompressed, fault_of
 from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
@@ -211,7 +212,7 @@ class Recorder:
         """
         if self._done or self._out.decision is None:
             return
-        if self.is_whole and not self._is_corrupt():
+        if self.is_whole and self._fault() != "corrupt":
             self.ended()
             return
         if self._is_refused:
@@ -267,7 +268,14 @@ class Recorder:
             return None  # in an unsupported Content-Encoding
         if not begins_as_utf8(plain) or not _may_be_json(plain):
             raise NoAnswerError
-        return inspected(plain, route_format)
+        found = inspected(plain, route_format)
+        if found is not None and found.outcome in ("truncated", "empty"):
+            fault = self._fault()
+            if fault == "corrupt":
+                raise NoAnswerError
+            if fault == "cut" and not plain.strip():
+                return Conclusion("truncated", "truncated")
+        return found
 
     def _conclusion_if_left(self) -> Conclusion | None:
         """Return the conclusion of an answer that the application left; None where it is unknown.
@@ -280,7 +288,7 @@ class Recorder:
             return None
         if self._stream is not None:
             return self._stream.abandoned()
-        if self._is_corrupt():
+        if self._fault() == "corrupt":
             raise NoAnswerError
         try:
             found = self._concluded(decision.format)
@@ -290,10 +298,11 @@ class Recorder:
             return None
         return None if found is None or found.outcome in ("truncated", "empty") else found
 
-    def _is_corrupt(self) -> bool:
-        """Whether the body is not of its Content-Encoding: the client could not decode it."""
+    def _fault(self) -> Literal["corrupt", "cut"] | None:
+        """Return whether the body is not of its Content-Encoding, which no client could decode,
+        or ends before that does."""
         encoding = self._headers.get("content-encoding", "")
-        return bool(encoding) and self._keeps and is_corrupt(self._pieces, encoding, MOST_BODY)
+        return fault_of(self._pieces, encoding, MOST_BODY) if encoding and self._keeps else None
 
     def _finish(
         self, error: str | None, conclusion: Conclusion | None, *, is_whole: bool = True

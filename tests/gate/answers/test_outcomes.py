@@ -211,6 +211,20 @@ def test_a_compressed_stream_that_is_cut_is_truncated() -> None:
     assert found.outcome == "truncated"
 
 
+@pytest.mark.parametrize(("encoding", "encode"), ENCODINGS.values(), ids=ENCODINGS)
+def test_a_compressed_stream_cut_at_any_byte_is_truncated(
+    encoding: str, encode: Callable[[bytes], bytes]
+) -> None:
+    """Also where nothing can be decompressed yet."""
+    shape = CHAT_SHAPES["cut"]
+    body = encode(shape.body)
+    for end in range(1, len(body)):
+        check(shape, concluded(shape, [body[:end]], encoding))
+    for nothing in (CHAT_SHAPES["no event"], CHAT_SHAPES["only comments"]):
+        check(nothing, concluded(nothing, [encode(nothing.body)], encoding))
+        check(nothing, concluded(nothing, [], encoding))
+
+
 def test_nothing_is_said_of_what_cannot_be_read() -> None:
     shape = CHAT_SHAPES["a stream"]
     assert concluded(shape, [shape.body], "snappy") is None

@@ -117,6 +117,39 @@ def test_a_body_cut_at_any_byte_is_truncated(sides: TwoSides) -> None:
     assert lines[4]["outcome"] == "empty", "of a byte-order mark alone"
 
 
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd", "two"])
+def test_a_compressed_body_cut_at_any_byte_is_truncated(sides: TwoSides, name: str) -> None:
+    """Also where nothing can be decompressed yet; an encoding of nothing is empty, and whole."""
+    encoding, pack = PACKED[name]
+    body, headers = pack(b'{"id": "c", "choices": ['), {"Content-Encoding": encoding}
+    replies = [Reply(200, body[:end], headers) for end in range(1, len(body))]
+    with client(sides.gate, "chat", org="acme", tokenlab_key=TOKENLAB) as http:
+        for reply in (*replies, Reply(200, pack(b""), headers), Reply(200, b"", headers)):
+            sides.tokenlab.answer = lambda _, reply=reply: reply  # type: ignore[misc]
+            url = f"{sides.previous.url}/v1/chat/completions"
+            with http.stream("POST", url, json=BODY) as answer:
+                assert b"".join(answer.iter_raw()) == reply.body
+    *cut, nothing, no_byte = [(line["status"], line["outcome"]) for line in sides.lines()]
+    assert set(cut) == {(200, "truncated")}
+    assert nothing == no_byte == (200, "empty")
+
+
+@pytest.mark.parametrize("name", ["gzip", "deflate", "br", "zstd"])
+def test_a_body_that_nobody_decodes_is_no_answer_if_it_is_not_of_its_encoding(
+    sides: TwoSides, name: str
+) -> None:
+    """As a proxy reads it, which passes the bytes on."""
+    encoding, pack = PACKED[name]
+    sent = pack(b"{")[:2] + b"\xff\xfe no such data" * 9
+    sides.tokenlab.answer = lambda _: Reply(200, sent, {"Content-Encoding": encoding})
+    with client(sides.gate, "chat", org="acme", tokenlab_key=TOKENLAB) as http:
+        url = f"{sides.previous.url}/v1/chat/completions"
+        with http.stream("POST", url, json=BODY) as answer:
+            assert b"".join(answer.iter_raw()) == sent
+    (line,) = sides.lines()
+    assert (line["status"], line["outcome"], line["error"]) == (0, "error", "protocol")
+
+
 def long_answer(size: int) -> bytes:
     return json.dumps(CHAT | {"pad": "x" * size, "billing_transaction_id": "b-1"}).encode()
 
