@@ -1,10 +1,8 @@
 """The outcome of every answer, whatever its status, its framing, its encoding and its pieces."""
 
 import gzip
-import importlib
 import json
 import math
-import zlib
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from typing import Any
@@ -28,6 +26,7 @@ from tests.gate.answers.shapes import (
     SHAPES,
     Shape,
 )
+from tests.gate.answers.written import ENCODINGS, flushed
 
 
 def concluded(shape: Shape, pieces: Iterable[bytes], encoding: str = "") -> Conclusion | None:
@@ -147,45 +146,6 @@ def test_any_split_has_the_same_conclusion(cuts: list[int], name: str) -> None:
     edges = sorted({0, len(shape.body), *(cut % (len(shape.body) + 1) for cut in cuts)})
     pieces = [shape.body[a:b] for a, b in pairwise(edges)]
     check(shape, concluded(shape, pieces))
-
-
-def module(*names: str) -> Any:
-    for name in names:
-        try:
-            return importlib.import_module(name)
-        except ModuleNotFoundError:
-            continue
-    pytest.fail(f"none of {names} is installed")
-
-
-def raw_deflate(data: bytes) -> bytes:
-    one = zlib.compressobj(wbits=-15)
-    return one.compress(data) + one.flush()
-
-
-def in_members(data: bytes) -> bytes:
-    return gzip.compress(data[: len(data) // 2]) + gzip.compress(data[len(data) // 2 :])
-
-
-def flushed(data: bytes) -> bytes:
-    """As a server compresses a live stream: each piece can be read when it comes."""
-    one = zlib.compressobj(wbits=31)
-    pieces = (one.compress(data[i : i + 50]) + one.flush(zlib.Z_SYNC_FLUSH)
-              for i in range(0, len(data), 50))  # fmt: skip
-    return b"".join(pieces) + one.flush()
-
-
-ENCODINGS: dict[str, tuple[str, Callable[[bytes], bytes]]] = {
-    "gzip": ("gzip", gzip.compress),
-    "gzip, flushed": ("gzip", flushed),
-    "gzip in members": ("gzip", in_members),
-    "deflate": ("deflate", zlib.compress),
-    "raw deflate": ("deflate", raw_deflate),
-    "br": ("br", lambda data: module("brotli").compress(data)),
-    "zstd": ("zstd", lambda data: module("compression.zstd", "backports.zstd", "zstandard")
-             .compress(data)),
-    "gzip twice": ("gzip, gzip", lambda data: gzip.compress(gzip.compress(data))),
-}  # fmt: skip
 
 
 @pytest.mark.parametrize(("encoding", "encode"), ENCODINGS.values(), ids=ENCODINGS)

@@ -10,12 +10,15 @@ from typing import Any
 
 import httpx
 import httpx2
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
 from rollout_console.health.log.lines import decoded
 from rollout_gate import subject
 from rollout_gate.http import async_client, client
 from tests.gate.answers.shapes import SHAPES, Shape
+from tests.gate.answers.written import encodings, pieces_of, streams
 from tests.support.loopback import TOKENLAB, Reply, TwoSides
 from tests.support.sdks import anthropic, openai
 from tests.support.waiting import PATIENCE_S
@@ -259,6 +262,41 @@ def test_each_chunk_passes_at_once(sides: TwoSides) -> None:
             assert len(inner.given) == number  # type: ignore[attr-defined]
     (line,) = sides.lines()
     assert line["outcome"] == "ok"
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
+def test_however_a_stream_is_written_its_bytes_pass_as_they_are(
+    sides: TwoSides, library: Any
+) -> None:
+    configure(sides, 100)
+    options: Any = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+
+    @hypothesis.settings(max_examples=50)
+    @hypothesis.given(data=st.data(), fails=st.booleans(), coded=encodings)
+    def check(data: st.DataObject, fails: bool, coded: Any) -> None:
+        one, (encoding, pack) = data.draw(streams(fails)), coded
+        packed = pack(one.body)
+        pieces = data.draw(pieces_of(packed))
+
+        class Stream(library.SyncByteStream):  # type: ignore[misc]
+            def __iter__(self) -> Iterator[bytes]:
+                yield from pieces
+
+        headers = [("Content-Type", OF_A_STREAM)]
+        headers += [("Content-Encoding", name) for name in encoding.split(", ") if name]
+        inner = library.MockTransport(
+            lambda _: library.Response(200, headers=headers, stream=Stream())
+        )
+        url = sides.previous.url + PATHS[one.format]
+        with (
+            client(sides.gate, one.format, inner=inner, **options) as http,
+            http.stream("POST", url, json={"model": "m", "stream": True}) as answer,
+        ):
+            assert b"".join(answer.iter_raw()) == packed
+        line = sides.lines()[-1]
+        assert (line["status"], line["outcome"]) == (200, "error" if fails else "ok")
+
+    check()
 
 
 def test_a_stream_that_is_left_and_one_that_was_done(sides: TwoSides) -> None:
