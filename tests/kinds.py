@@ -103,6 +103,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_passing_by.py",
         "gate/http/test_redirects.py",
         "gate/http/test_round_the_gate.py",
+        "gate/http/test_whose_key.py",
         "etcd/test_answers.py",
         "etcd/test_client.py",
         "fleet/test_access.py",

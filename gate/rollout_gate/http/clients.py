@@ -155,9 +155,10 @@ def _exchanges(gate: Gate, route: str | None, options: ClientOptions) -> Exchang
             checked(given, name)
         elif given is not None and not callable(given):
             raise TypeError(f"{name} is a text or a function, not {type(given).__name__}")
+    base = str(options.get("base_url") or "")  # which the library validates
     router = Router(
         gate, subject, tokenlab_key, previous_key, _models(options.get("models")),
-        checked_names(options.get("forward_headers", ())),
+        checked_names(options.get("forward_headers", ())), addresses=[base] if base else [],
     )  # fmt: skip
     return Exchanges(router, CurrentLog(gate, options.get("access_log")), options.get("ledger"))
 

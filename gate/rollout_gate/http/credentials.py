@@ -48,6 +48,9 @@ _CREDENTIALS = frozenset((
 ))  # fmt: skip
 """Well-known credential headers of a provider, which are dropped for another without a report."""
 
+_KEYS = frozenset((b"authorization", b"x-api-key", b"api-key", b"x-goog-api-key"))
+"""The headers in which an SDK sends its key; cookies come by themselves with any request."""
+
 _LONG = 16
 """The minimum length of a secret that is matched as a substring: none occurs by chance."""
 
@@ -104,6 +107,13 @@ def credentials_in(headers: Headers) -> list[str]:
     """Return the credentials that a request carries in its headers."""
     found = [value for name, value in headers if name.lower() in _CREDENTIALS]
     return [_secret_in(value).decode("latin-1") for value in found if value]
+
+
+def has_key(headers: Headers, query: str) -> bool:
+    """Return whether a request comes with a key as SDKs send it, in a header or Google's query."""
+    if any(name.lower() in _KEYS and value for name, value in headers):
+        return True
+    return bool(query) and any(name == "key" for name, _ in parse_qsl(query))
 
 
 def _secret_in(value: bytes) -> bytes:

@@ -33,7 +33,9 @@ class Operation(msgspec.Struct, frozen=True):
 
     ``name`` is the one in the access log. ``ids`` are those in the path, and ``makes`` is the kind
     of the ids that a good answer has. ``has_model`` is whether the body or the path has the
-    route's own model, and ``has_requests`` whether the body is a list of generations.
+    route's own model, and ``has_requests`` whether the body is a list of generations. ``stays`` is
+    whether nothing but the path says that it is of the API: if its id is unknown as well, it may
+    be anything, such as a download, and goes to its own URL.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Operation(msgspec.Struct, frozen=True):
     makes: Kind = ""
     has_model: bool = False
     has_requests: bool = False
+    stays: bool = False
 
     @property
     def needs_its_ids(self) -> bool:
@@ -91,7 +94,7 @@ def choice_of(
         return Choice(found.side, bound=True)
     if operation is None:
         return DECIDED[decision.side]
-    if operation.goes == "own_url" or operation.goes == "task":
+    if operation.goes in ("own_url", "task") or operation.stays:
         return Choice(None, proven=False)
     unknown = operation.needs_its_ids and named
     if operation.goes != "decided" or unknown:

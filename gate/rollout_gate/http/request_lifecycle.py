@@ -36,7 +36,7 @@ from rollout_gate.http.operations import (
     task_operation,
 )
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
-from rollout_gate.http.request_shape import same_origin, shape_of, task_of
+from rollout_gate.http.request_shape import is_signed, path_of, same_origin, shape_of, task_of
 from rollout_gate.http.response_recorder import Recorder
 from rollout_gate.http.routing import Outgoing, Router, creates_of
 from rollout_gate.paths import LEDGER_NAME
@@ -270,7 +270,7 @@ class Exchanges:
         decision = router.decide(subject)
         call, operation = router.call(decision, method, url), None
         if call is None:
-            operation = _operation_of(decision.format, method, url)
+            operation = self._operation_of(decision, method, url, headers)
             if operation is None:
                 return self._begin_aside(method, url, headers, subject, decision)
             call = operation.call
@@ -314,6 +314,30 @@ class Exchanges:
             refused=self._say_redirect_is_refused,
             later=router.gate.later,
         )
+
+    def _operation_of(
+        self, decision: Decision, method: str, url: str, headers: Headers
+    ) -> Operation | None:
+        """Parse a request as an operation of the route, by its path and its address.
+
+        A path alone proves little: below any host there may be a ``/files/clip.mp4``. So what is
+        signed, or comes without a key for a host that is not known as one of the API, is an
+        operation if its path is the usual one and it is no mere download, or its id is known.
+        """
+        found = _operation_of(decision.format, method, url)
+        if found is None or found.goes == "own_url":
+            return found
+        is_read = found.goes in ("by_id", "task") and method.upper() in ("GET", "HEAD")
+        if is_read and is_signed(url):
+            return None
+        if self._router.is_addressed(decision, url, headers):
+            return found
+        if found.goes == "task":
+            is_usual = path_of(url).endswith(found.call.path)
+            return found if is_usual else replace(found, stays=True)
+        if not found.call.as_usual:
+            return None
+        return replace(found, stays=True) if is_read else found
 
     def _create_account(
         self, out: Outgoing, method: str, url: str, body: bytes | None
@@ -374,7 +398,7 @@ class Exchanges:
         goes: Callable[[Choice], Outgoing],
     ) -> Outgoing:
         """Return a request about a task for the side that created it, rolled back or not."""
-        side = self._side_of(operation.ids[0])
+        side = None if operation.stays else self._side_of(operation.ids[0])
         if side is None:
             self._say_task_is_unknown(decision, shape_of(method, url))
             return goes(Choice(None, proven=False))

@@ -28,6 +28,7 @@ MOST_REMEMBERED = 256
 _LONGEST = 512
 """The length in characters of the longest URL that is memoized."""
 _COLON = re.compile("%3a", re.IGNORECASE)
+_SIGNED = re.compile(r"(?:^|[&;])(?:[\w.-]*signature|sig|sign)=", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
 
 
@@ -93,6 +94,12 @@ def task_of(method: str, url: str) -> tuple[str, str] | None:
     path = path_of(url)
     found = _TASK.search(path) if method.upper() in ("GET", "HEAD", "DELETE") else None
     return (unquote(found[1]), f"/v1{found[0]}") if found else None
+
+
+def is_signed(url: str) -> bool:
+    """Return whether a URL has a signature in its query, which is all the credential it needs."""
+    query = urlsplit(url).query
+    return bool(query) and _SIGNED.search(query) is not None
 
 
 def shape_of(method: str, url: str) -> str:

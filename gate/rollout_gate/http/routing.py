@@ -23,6 +23,7 @@ from rollout_gate.http.credentials import (
     credentials_in,
     for_previous,
     for_tokenlab,
+    has_key,
     query_for_tokenlab,
     query_without,
 )
@@ -33,6 +34,7 @@ from rollout_gate.http.request_shape import (
     Call,
     call_of,
     is_remembered,
+    origin_of,
     path_of,
     same_origin,
 )
@@ -42,6 +44,8 @@ _VERSIONS = ("/v1/", "/v1beta/")
 _MOST_KEYS = 4
 """How many of TokenLab's keys, the latest in a rotation, are recognized in a request."""
 
+_MOST_ADDRESSES = 16
+"""How many hosts of a client's generations are remembered."""
 
 _NO_BODY = RequestBody({}, strict=True)
 
@@ -105,7 +109,9 @@ class Router:
     ``models`` gives the model's name by side. Without it, TokenLab gets the model that the file
     names for the route, or the request's own where the file names none; the previous provider
     gets the request's own. ``forward`` are names of headers that TokenLab is to get in addition
-    to the allowlist. Whatever is dropped from a request is reported by the gate.
+    to the allowlist. ``addresses`` are base URLs that the client is known to ask for the API; the
+    origins of its generations are added. Whatever is dropped from a request is reported by the
+    gate.
     """
 
     def __init__(
@@ -117,6 +123,7 @@ class Router:
         models: Mapping[Side, str] | None = None,
         forward: Collection[bytes] = (),
         remedies: Remedies | None = None,
+        addresses: Collection[str] = (),
     ) -> None:
         self.gate = gate
         self.remedies = remedies or Remedies()
@@ -125,6 +132,10 @@ class Router:
         self._previous_key = previous_key
         self._models = dict(models or {})
         self._forward = forward
+        self._origins: set[tuple[str, str, int | None]] = set()
+        for one in addresses:
+            with suppress(ValueError):
+                self._origins.add(origin_of(one))
         self._keys: deque[str] = deque(maxlen=_MOST_KEYS)
         if isinstance(tokenlab_key, str):
             self._keys.append(tokenlab_key.strip())
@@ -158,6 +169,38 @@ class Router:
         route = file.routes.get(decision.route) if file is not None and decision else None
         return route.dedupe_s if route is not None else 0
 
+    def is_addressed(self, decision: Decision, url: str, headers: Headers) -> bool:
+        """Return whether a request is for an address of the API: it has a key, as SDKs send it, or
+        is for the host of the previous provider, or for one that the client asks for the API."""
+        if has_key(headers, urlsplit(url).query):
+            return True
+        base = self._previous_base(decision.route)
+        with suppress(ValueError):  # of an invalid port, which the library refuses
+            return self._is_clients(url) or (bool(base) and same_origin(url, base))
+        return False
+
+    def _is_clients(self, url: str) -> bool:
+        """Return whether a URL is of a host that this client asks for the API."""
+        return origin_of(url) in self._origins
+
+    def _learn_address(self, url: str) -> None:
+        """Remember where the application sends its generations: there it has the API.
+
+        TokenLab's host is known by the file, and has the media of other requests as well.
+        """
+        with suppress(ValueError):  # of an invalid port, which the library refuses
+            origin = origin_of(url)
+            if origin in self._origins or len(self._origins) >= _MOST_ADDRESSES:
+                return
+            file = self.gate.file
+            if file is not None and not same_origin(url, file.base_url):
+                self._origins.add(origin)
+
+    def _previous_base(self, route: str) -> str:
+        file = self.gate.file
+        found = file.routes.get(route) if file is not None else None
+        return found.previous_base_url if found is not None else ""
+
     def lacks_org(self, subject: Subject, decision: Decision) -> bool:
         """Return whether a request of the route was given no org, and ought to have one.
 
@@ -186,6 +229,8 @@ class Router:
 
         Raises ValueError, without a credential in it, where the client has none that can be sent.
         """
+        if operation is None and decision.format:
+            self._learn_address(url)
         read = RequestBody.read(body) if body is not None else None
         fields = read or _NO_BODY
         asked = call.model if call.model is not None else fields.text("model")
@@ -301,14 +346,28 @@ class Router:
                 )
             credential = self._key()
         else:
-            headers, query = self._for_previous(
-                out, parts, came, route, own=self._previous_key is not None
-            )
-            if self._previous_key is None:
+            own = self._previous_key if self._may_have_own_key(out, route) else None
+            headers, query = self._for_previous(out, parts, came, route, own=own is not None)
+            if own is None:
                 return replace(out, url=_with_query(out.url, query), headers=headers)
-            credential = _given(self._previous_key, "previous_key")
+            credential = _given(own, "previous_key")
         add_missing(headers, auth_headers(route_format, out.side or "previous", credential))
         return replace(out, url=_with_query(out.url, query), headers=headers)
+
+    def _may_have_own_key(self, out: Outgoing, route: str) -> bool:
+        """Return whether a request for the previous side may have the client's key for it.
+
+        Without a base URL in the file, an operation is for whatever host the application names:
+        the key goes to one that the client asks for the API, or with an id that the side made.
+        """
+        if self._previous_key is None or out.is_call:
+            return True
+        if self._previous_base(route):
+            return self._own_key_for(out.url, route) is not None
+        if out.bound or self._is_clients(out.url):
+            return True
+        self._say_host_is_unknown(route)
+        return False
 
     def _own_key_for(self, url: str, route: str) -> tuple[str, Credential] | None:
         """Return the route's format and the previous provider's key, if the URL is one of its.
@@ -395,6 +454,13 @@ class Router:
             f"requests on route {route} for the previous provider go to TokenLab, which is where"
             " the SDK sends them: give the route a previous_base_url, or the SDK the previous"
             " provider's base URL",
+        )
+
+    def _say_host_is_unknown(self, route: str) -> None:
+        self.gate.report(
+            ("host", route),
+            f"requests on route {route} are sent without previous_key, as nothing says that their"
+            " host is the previous provider's: give the route a previous_base_url",
         )
 
     def _say_unreadable(self, route: str) -> None:

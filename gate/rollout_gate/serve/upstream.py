@@ -107,7 +107,7 @@ class Upstream:
         if found is None:
             router = Router(
                 self._gate, Subject(route), self._tokenlab_key, self._previous_keys.get(route),
-                None, self._forward, _REMEDIES,
+                None, self._forward, _REMEDIES, addresses=[NOWHERE],
             )  # fmt: skip
             exchanges = Exchanges(router, self._log, None, self._retries)
             found = self.kit.async_transport(self.kit, exchanges, _Shared(self._inner))
