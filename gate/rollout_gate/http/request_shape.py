@@ -6,7 +6,9 @@ have /chat/completions below them.
 """
 
 import re
+from contextlib import suppress
 from functools import lru_cache
+from ipaddress import ip_address
 from urllib.parse import unquote, urlsplit
 
 from msgspec import Struct
@@ -131,7 +133,23 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 
 def _origin_of(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
-    return parts.scheme, (parts.hostname or "").rstrip("."), parts.port or PORTS.get(parts.scheme)
+    host = _host_of((parts.hostname or "").rstrip("."))
+    return parts.scheme, host, parts.port or PORTS.get(parts.scheme)
+
+
+def _host_of(name: str) -> str:
+    """Return a host as it is on the wire: a name in ASCII (IDNA), an IPv6 address in short."""
+    if ":" in name:
+        with suppress(ValueError):
+            return ip_address(name).compressed
+    if name.isascii():
+        return name
+    from idna import encode  # a dependency of httpx and httpx2, which encode a host with it
+
+    try:
+        return encode(name).decode("ascii")
+    except UnicodeError:  # the libraries send nothing to such a host
+        return name
 
 
 _remembered_origin = lru_cache(MOST_REMEMBERED)(_origin_of)

@@ -1,5 +1,6 @@
 """Rewrite one request for its side: the URL, the credential and the model."""
 
+import re
 from collections import deque
 from collections.abc import Collection, Mapping
 from contextlib import suppress
@@ -34,16 +35,19 @@ from rollout_gate.http.request_shape import (
     Call,
     call_of,
     is_remembered,
+    is_signed,
     origin_of,
     path_of,
     same_origin,
 )
 
-_VERSIONS = ("/v1/", "/v1beta/")
-"""Path prefixes of TokenLab's API."""
 _MOST_KEYS = 4
 """How many of TokenLab's keys, the latest in a rotation, are recognized in a request."""
 
+_OF_A_SIGNATURE = re.compile(
+    r"x-(?:amz|goog|oss|tos)-.+|(?:aws|google)access(?:key)?id|key-pair-id|token", re.IGNORECASE
+)
+"""Names of the query parameters beside a signature that look like a credential's."""
 _MOST_ADDRESSES = 16
 """How many hosts of a client's generations are remembered."""
 
@@ -251,7 +255,7 @@ class Router:
             proven = operation is None
             self._say_unreadable(decision.route)
         address = self._address(side, decision.route, call, url, model)
-        if side == "previous" and self._is_tokenlab(address, call):
+        if side == "previous" and self._is_tokenlab(address):
             side = "tokenlab"  # there is no other URL: log the side it really goes to
             self._say_nowhere(decision.route)
         changed = self._body(fields, model, asked, call, side, decision, headers, operation)
@@ -309,7 +313,7 @@ class Router:
         left = [] if is_tokenlab else fields.with_secret(self._known_keys())
         self._say_own_key(route, left)
         kept = fields.changed(None, left) if left else None
-        side: Side = "tokenlab" if is_tokenlab and came.operation is not None else "previous"
+        side: Side = "tokenlab" if is_tokenlab else "previous"
         return self._as_it_came(replace(came, body=kept, side=side, proven=came.operation is None))
 
     def _model(self, side: Side, decision: Decision, asked: str) -> str:
@@ -394,6 +398,7 @@ class Router:
         headers, left = for_tokenlab(out.headers, self._forward)
         self._say_headers_left(route, left)
         query, _ = query_without(parts.query, credentials_in(out.headers))
+        query = _without_credentials(query)
         kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
         auth = auth_headers(kind, "tokenlab", self._key())
         headers += [(name.encode(), value.encode()) for name, value in auth.items()]
@@ -425,10 +430,11 @@ class Router:
         self._say_own_key(route, left + more)
         return headers, _without_credentials(query) if own else query
 
-    def _is_tokenlab(self, url: str, call: Call | None = None) -> bool:
-        """Return whether a URL, normalized, is of TokenLab's API.
+    def _is_tokenlab(self, url: str) -> bool:
+        """Return whether a URL, normalized, is of TokenLab: whatever is below its base URL.
 
-        A previous provider may be reached through another path of the same host.
+        A previous provider may be reached through another path of the same host: what is below
+        its own base URL, the longer one, is not TokenLab's.
         """
         file = self.gate.file
         if file is None or not file.base_url:
@@ -436,9 +442,12 @@ class Router:
         base = root_of(file.base_url)
         if not _is_below(url, base):
             return False
-        below = path_of(url)[len(path_of(base)) :]
-        bare = call.path.removeprefix("/v1") if call is not None else None
-        return below.startswith(_VERSIONS) or below == bare
+        path = path_of(base)
+        if path and ".." in path_of(url):
+            return False  # it leads out of that base URL
+        others = {route.previous_base_url for route in file.routes.values()} - {""}
+        longer = [one for one in map(root_of, others) if len(path_of(one)) > len(path)]
+        return not any(_is_below(url, one) for one in longer)
 
     def _say_own_key(self, route: str, left: list[str]) -> None:
         if left:
@@ -518,9 +527,18 @@ def _is_below(url: str, base: str) -> bool:
 
 
 def _without_credentials(query: str) -> str:
-    """Drop the query parameters that are named like a credential, such as Google's ``key``."""
+    """Drop the query parameters that are named like a credential, such as Google's ``key``.
+
+    Those that belong to the signature of a URL stay: they are of the host that has made it.
+    """
     pairs = parse_qsl(query, keep_blank_values=True)
-    kept = [pair for pair in pairs if not names_credential(pair[0], inside=False)]
+    signed = bool(query) and is_signed(f"?{query}")
+    kept = [
+        pair
+        for pair in pairs
+        if not names_credential(pair[0], inside=False)
+        or (signed and _OF_A_SIGNATURE.fullmatch(pair[0]))
+    ]
     return query if kept == pairs else urlencode(kept)
 
 

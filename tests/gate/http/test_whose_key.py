@@ -165,3 +165,86 @@ def test_an_sdk_on_whatever_address_goes_to_the_side_of_its_operation(
     (one,) = sides.third.received
     assert one.target == f"{below}/files/file-1"
     assert one.header("authorization") == BEARER
+
+
+PATHS = (
+    "/models", "/openai/v1/models", "/v1/models", "/v1alpha/models", "/v2/models", "/V1/models",
+    "/v1beta/models?key={key}", "/models?api_key={key}&limit=3", "/%76%31/models", "/",
+)  # fmt: skip
+
+
+@both
+def test_whatever_is_passed_to_tokenlabs_host_has_its_key(sides: TwoSides, library: Any) -> None:
+    write(sides)
+    headers = {"Authorization": BEARER, "x-api-key": PREVIOUS, "x-goog-api-key": PREVIOUS}
+    with make(sides, library=library.__name__) as http:
+        for path in PATHS:
+            http.get(sides.tokenlab.url + path.format(key=PREVIOUS), headers=headers)
+    assert len(sides.tokenlab.received) == len(PATHS)
+    for one in sides.tokenlab.received:
+        assert one.header("authorization") == f"Bearer {TOKENLAB}"
+    assert sides.tokenlab.received[7].target == "/models?limit=3"
+    assert sides.crossings == []
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+@pytest.mark.parametrize(
+    ("route", "path"),
+    [
+        (CHAT, "/openai/deployments/d/chat/completions"), (CHAT, "/openai/v1/chat/completions"),
+        (CHAT, "/chat/completions"), (CHAT, "/v2/embeddings"), (CLAUDE, "/anthropic/v1/messages"),
+        ("gemini_generate_content", "/v1alpha/models/g:generateContent?key={key}"),
+    ],
+)  # fmt: skip
+def test_what_tokenlabs_host_gets_has_its_key_and_is_logged_as_its(
+    sides: TwoSides, route: str, path: str, percent: int
+) -> None:
+    write(sides, route, percent, base="")
+    headers = {"Authorization": BEARER, "x-api-key": PREVIOUS, "x-goog-api-key": PREVIOUS}
+    with make(sides) as http:
+        http.post(sides.tokenlab.url + path.format(key=PREVIOUS), json=BODY, headers=headers)
+    (one,) = sides.tokenlab.received
+    assert TOKENLAB in one.everything
+    assert sides.crossings == []
+    assert [line["side"] for line in sides.lines()] == ["tokenlab"]
+
+
+def test_a_previous_provider_below_another_path_of_tokenlabs_host_keeps_its_own_key(
+    sides: TwoSides,
+) -> None:
+    write(sides, base=f"{sides.tokenlab.url}/openai/v1")
+    headers = {"Authorization": BEARER}
+    with make(sides) as http:
+        http.post(f"{sides.tokenlab.url}/openai/v1/chat/completions", json=BODY, headers=headers)
+        http.get(f"{sides.tokenlab.url}/openai/v1/models", headers=headers)
+        http.get(f"{sides.tokenlab.url}/models", headers=headers)
+    found = [one.header("authorization") for one in sides.tokenlab.received]
+    assert found == [BEARER, BEARER, f"Bearer {TOKENLAB}"]
+    write(sides, own=f"{sides.tokenlab.url}/tokenlab")
+    with make(sides) as http:
+        http.get(f"{sides.tokenlab.url}/tokenlab/%2e%2e/openai/models", headers=headers)
+    assert sides.tokenlab.received[-1].header("authorization") == BEARER
+
+
+@both
+@pytest.mark.parametrize(
+    ("named", "asked"),
+    [
+        ("http://tokenläb.example", "http://tokenläb.example"),
+        ("http://tokenläb.example", "http://xn--tokenlb-bxa.example"),
+        ("http://xn--tokenlb-bxa.example", "http://TOKENLÄB.example.:80"),
+        ("http://[0:0:0:0:0:0:0:1]:9", "http://[::1]:9"),
+    ],
+)
+def test_tokenlabs_host_is_known_however_it_is_spelled(
+    sides: TwoSides, library: Any, named: str, asked: str
+) -> None:
+    """A proxy is asked for the name, whoever may have it."""
+    write(sides, base="", own=named)
+    bearer = {"Authorization": BEARER}
+    with make(sides, library=library.__name__, proxy=sides.third.url) as http:
+        http.post(f"{asked}/v1/chat/completions", json=BODY, headers=bearer)
+        http.get(f"{asked}/v1/models", headers=bearer)
+    found = [one.header("authorization") for one in sides.third.received]
+    assert found == [f"Bearer {TOKENLAB}"] * 2
+    assert [line["side"] for line in sides.lines()] == ["tokenlab"]
