@@ -8,7 +8,8 @@ be complete, as every gateway has credential headers of its own.
 import re
 from base64 import b64decode
 from collections.abc import Callable, Collection, Iterable, Mapping
-from urllib.parse import parse_qsl, unquote_plus, urlencode
+from itertools import chain
+from urllib.parse import parse_qsl, unquote, unquote_plus, urlencode
 
 from rollout_gate.context import HEADERS as SUBJECT_HEADERS
 
@@ -155,28 +156,36 @@ def for_previous(
     """
     kept, left = [], []
     dropped = _ADDRESS if moved else SUBJECT_HEADERS.keys()
-    # One search of all values spares that of each: mostly none holds a key.
-    values = b"\n".join([value for _, value in headers])
-    is_sought = any(key.encode() in values for key in tokenlab_keys) or b"basic" in values.lower()
+    # One search of all headers spares that of each: mostly none holds a key.
+    lowered = b"\n".join(chain.from_iterable(headers)).lower()
+    is_sought = b"basic" in lowered or any(key.lower().encode() in lowered for key in tokenlab_keys)
     for pair in headers:
         name = pair[0].lower()
         if name in dropped or (own and name in _CREDENTIALS):
             continue
-        if is_sought and any(_has(_readable(pair[1]), key) for key in tokenlab_keys):
+        if is_sought and _is_with(pair, tokenlab_keys):
             left.append(name.decode("latin-1"))
         else:
             kept.append(pair)
     return kept, left
 
 
+def _is_with(header: tuple[bytes, bytes], keys: Collection[str]) -> bool:
+    """Return whether a header holds one of these keys, in its name in any case."""
+    name, value = header[0].decode("latin-1").lower(), _readable(header[1])
+    return any(_has(value, key) or _has(name, key.lower()) for key in keys)
+
+
 def _readable(value: bytes) -> str:
     """Return a header's value, with Basic credentials (RFC 7617) decoded from Base64 appended."""
     text = value.decode("latin-1")
-    scheme, _, rest = text.partition(" ")
+    scheme, _, rest = text.strip().partition(" ")
     if scheme.lower() != "basic":
         return text
+    # Servers are lenient: without the padding, and in the alphabet of URLs, it is one as well.
+    letters = rest.strip().rstrip("=").replace("-", "+").replace("_", "/")
     try:
-        return f"{text} {b64decode(rest).decode('latin-1')}"
+        return f"{text} {b64decode(letters + '=' * (-len(letters) % 4)).decode('latin-1')}"
     except ValueError:
         return text
 
@@ -222,6 +231,16 @@ def query_without(query: str, keys: Collection[str]) -> tuple[str, list[str]]:
     pairs = parse_qsl(query, keep_blank_values=True)
     left = [pair for pair in pairs if any(_has(unquote_plus("=".join(pair)), key) for key in keys)]
     return urlencode([pair for pair in pairs if pair not in left]), [name for name, _ in left]
+
+
+def holds(text: str, keys: Collection[str]) -> bool:
+    """Return whether a text has one of these keys in it."""
+    return any(_has(text, key) for key in keys)
+
+
+def path_holds(path: str, keys: Collection[str]) -> bool:
+    """Return whether a URL's path has one of these keys in it, percent-encoded once or twice."""
+    return holds(unquote(unquote(path)) if "%" in path else path, keys)
 
 
 def _has(text: str, secret: str) -> bool:

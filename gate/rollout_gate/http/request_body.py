@@ -4,6 +4,7 @@ credential before it is sent to TokenLab."""
 import json
 import re
 from collections.abc import Collection, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -69,9 +70,12 @@ _DEPTH = 32
 class RequestBody:
     """The fields of one body, each decoded lazily (msgspec.Raw)."""
 
-    def __init__(self, fields: Mapping[str, Any], *, strict: bool) -> None:
+    def __init__(self, fields: Mapping[str, Any], *, strict: bool, repeats: bool = False) -> None:
         self._fields = fields
         self._strict = strict
+        self.repeats = repeats
+        """Whether a name is there more than once. The last value is the one that is known here,
+        and which most servers take, so the others are not to be sent: nobody has searched them."""
 
     @classmethod
     def read(cls, data: bytes) -> "RequestBody | None":
@@ -80,14 +84,16 @@ class RequestBody:
             return cls({}, strict=True)
         try:
             fields: Mapping[str, Any] = decode_json(data, _fields_of)
-            return cls(fields, strict=True)
+            return cls(fields, strict=True, repeats=_may_repeat(data, fields))
         except UndecodableError:
             pass
         try:
             found = decode_json_of_others(data)
         except UndecodableError:
             return None
-        return cls(found, strict=False) if isinstance(found, dict) else None
+        if not isinstance(found, dict):
+            return None
+        return cls(found, strict=False, repeats=_repeats(data))
 
     def text(self, name: str) -> str:
         """Return a string field; empty where it is not a string."""
@@ -128,15 +134,22 @@ class RequestBody:
 
     def _holds(self, name: str, secrets: Collection[str]) -> bool:
         value = self._fields[name]
+        if any(secret in name for secret in secrets):
+            return True
         if name in _USERS_TEXT:
             return _begins_with(value, b'"') and self.text(name).strip() in secrets
+        decode = self._whole
         if isinstance(value, msgspec.Raw):
             data = bytes(value)
             # A search of the bytes spares the decoding, but where a letter may be escaped.
-            if b"\\" not in data and not any(secret.encode() in data for secret in secrets):
+            if any(secret.encode() in data for secret in secrets):
+                return True
+            if b"\\" not in data:
                 return False
+            if b"\\u" not in data and b"\\/" not in data:
+                decode = partial(self._value, decoder=_value_of)  # no letter is: it is faster
         try:
-            texts = _texts(self._value(name, _value_of), _DEPTH)
+            texts = _texts(decode(name), _DEPTH)
             return any(secret in text for text, _ in texts for secret in secrets)
         except _TooDeepError:
             return True
@@ -188,15 +201,23 @@ class RequestBody:
         except UndecodableError:
             return None
 
+    def _whole(self, name: str) -> Any:
+        """Return the value of a field with all that it holds, also below a name that is repeated.
+
+        Raises _TooDeepError.
+        """
+        value = self._fields.get(name)
+        return _decoded(bytes(value)) if isinstance(value, msgspec.Raw) else value
+
     def _is_credential(self, name: str, known: Collection[str]) -> bool:
         if names_credential(name, inside=False):
             return True
         value = self._fields[name]
         if not _begins_with(value, b'{["'):
             return False
-        value = self._value(name, _value_of)
         secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
         try:
+            value = self._whole(name)
             return any(
                 names_credential(text, inside=True)
                 if is_name
@@ -230,6 +251,65 @@ class _TooDeepError(Exception):
     """A value is nested deeper than it is searched."""
 
 
+def _may_repeat(data: bytes, fields: Mapping[str, Any]) -> bool:
+    """Return whether a name is there twice in an object with these last values of its members.
+
+    Its length tells, as compact JSON has no room for another member, and its bytes where it is
+    written with blanks after commas and colons; only other JSON is decoded once more.
+    """
+    count = len(fields)
+    if not count:
+        return False
+    names = "".join(fields)
+    size = len(names) if names.isascii() else len(names.encode())
+    spare = len(data) - size - sum(map(len, fields.values()))
+    if spare == 4 * count + 1:
+        return False
+    if spare == 6 * count:
+        members = [b'"%b": %b' % (name.encode(), bytes(one)) for name, one in fields.items()]
+        if data == b"{" + b", ".join(members) + b"}":
+            return False
+    return _repeats(data)
+
+
+def _repeats(data: bytes) -> bool:
+    """Return whether an object in JSON has a name twice, at any depth."""
+    found = False
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        nonlocal found
+        found = found or len({name for name, _ in pairs}) < len(pairs)
+
+    try:
+        json.loads(data, object_pairs_hook=look, strict=False)
+    except (ValueError, RecursionError):
+        return True
+    return found
+
+
+def _decoded(data: bytes) -> Any:
+    """Decode JSON with every value of a name that is repeated, in a list.
+
+    Raises _TooDeepError.
+    """
+    try:
+        return json.loads(data, object_pairs_hook=_merged, strict=False)
+    except RecursionError:
+        raise _TooDeepError from None
+    except ValueError:
+        return None
+
+
+def _merged(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    several: dict[str, Any] = {}
+    for name, value in pairs:
+        several.setdefault(name, []).append(value)
+    return several
+
+
 def _texts(value: Any, depth: int) -> Iterator[tuple[str, bool]]:
     """Yield the strings in a value, recursively, each with whether it is an object's key.
 
@@ -239,10 +319,7 @@ def _texts(value: Any, depth: int) -> Iterator[tuple[str, bool]]:
         yield value, False
         if value.lstrip()[:1] not in ("{", "["):
             return
-        try:
-            value = decode_json_of_others(value.encode("utf-8", "surrogatepass"))
-        except UndecodableError:
-            return
+        value = _decoded(value.encode("utf-8", "surrogatepass"))
     if not isinstance(value, Mapping | list):
         return
     if not depth:

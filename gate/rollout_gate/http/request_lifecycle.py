@@ -259,11 +259,15 @@ class Exchanges:
         headers: Headers,
         by_name: Mapping[bytes, bytes],
         body: bytes | None,
+        form: bytes | None = None,
     ) -> Exchange:
         """Decide a request; ``by_name`` are its headers by their lower-case names.
 
+        ``form`` is a body in memory that is searched for TokenLab's key, and not read otherwise.
+
         Raises what the function that returns a credential raises, or ValueError for a credential
-        that cannot be sent; the request then has its access-log record.
+        that cannot be sent, or where TokenLab's key cannot be taken out of a request for another
+        host; one of the route then has its access-log record.
         """
         router = self._router
         subject = router.subject_of(by_name)
@@ -272,7 +276,8 @@ class Exchanges:
         if call is None:
             operation = self._operation_of(decision, method, url, headers)
             if operation is None:
-                return self._begin_aside(method, url, headers, subject, decision)
+                out = router.aside(method, url, headers, subject, body, form)
+                return self._begin_aside(out, decision, shape_of(method, url))
             call = operation.call
         is_decided = operation is None or operation.goes == "decided"
         if is_decided and router.lacks_org(subject, decision):
@@ -282,8 +287,9 @@ class Exchanges:
         attempt = self._retries(digest, decision, said, is_call=operation is None)
         decision = attempt.decision
         goes = partial(
-            router.outgoing, method, url, headers, body, decision, subject, call, operation
-        )
+            router.outgoing, method, url, headers, body, decision, subject, call, operation,
+            form=form,
+        )  # fmt: skip
         find: Callable[[], Outgoing] | None = None
         try:
             if operation is None and not names_in(decision.format, body):
@@ -376,12 +382,9 @@ class Exchanges:
     ) -> Outgoing:
         return bound(self._ids.find(names))
 
-    def _begin_aside(
-        self, method: str, url: str, headers: Headers, subject: Subject, decision: Decision
-    ) -> Exchange:
+    def _begin_aside(self, out: Outgoing, decision: Decision, shape: str) -> Exchange:
         """Prepare a request that is none of the route: passed through undecided, not logged."""
-        out = self._router.aside(method, url, headers, subject)
-        self._say_passed_by(decision, shape_of(method, url))
+        self._say_passed_by(decision, shape)
         return Exchange(
             out,
             self._recorder(out, 1),

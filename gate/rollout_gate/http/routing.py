@@ -25,11 +25,13 @@ from rollout_gate.http.credentials import (
     for_previous,
     for_tokenlab,
     has_key,
+    path_holds,
     query_for_tokenlab,
     query_without,
 )
 from rollout_gate.http.operations import Choice, Kind, Operation
 from rollout_gate.http.request_body import RequestBody, names_credential
+from rollout_gate.http.request_form import without_keys
 from rollout_gate.http.request_shape import (
     MOST_REMEMBERED,
     Call,
@@ -41,7 +43,7 @@ from rollout_gate.http.request_shape import (
     same_origin,
 )
 
-_MOST_KEYS = 4
+_MOST_KEYS = 64
 """How many of TokenLab's keys, the latest in a rotation, are recognized in a request."""
 
 _OF_A_SIGNATURE = re.compile(
@@ -228,10 +230,13 @@ class Router:
         call: Call,
         operation: Operation | None,
         choice: Choice,
+        form: bytes | None = None,
     ) -> Outgoing:
         """Return a request of the route as it is to be sent to the side that was chosen.
 
-        Raises ValueError, without a credential in it, where the client has none that can be sent.
+        ``form`` is a body that is in memory and is no ``body`` to be read. Raises ValueError,
+        without a credential in it, where the client has none that can be sent, or where TokenLab's
+        key cannot be taken out of a request for another host.
         """
         if operation is None and decision.format:
             self._learn_address(url)
@@ -246,7 +251,7 @@ class Router:
             if operation is not None:
                 task = operation.ids[0] if operation.goes == "task" else ""
                 came = replace(came, makes=operation.makes, task_id=task)
-            return self._at_its_own_url(came, fields)
+            return self._at_its_own_url(came, read, form if body is None else body)
         side, proven, bound = choice.side, choice.proven, choice.bound
         is_route_model = operation is None or operation.has_model
         model = self._model(side, decision, asked) if is_route_model else asked
@@ -258,7 +263,11 @@ class Router:
         if side == "previous" and self._is_tokenlab(address):
             side = "tokenlab"  # there is no other URL: log the side it really goes to
             self._say_nowhere(decision.route)
-        changed = self._body(fields, model, asked, call, side, decision, headers, operation)
+        if read is None and side == "previous":
+            raw = form if body is None else body
+            changed = self._without_own_key(decision.route, read, raw, headers)
+        else:
+            changed = self._body(fields, model, asked, call, side, decision, headers, operation)
         task = operation.ids[0] if operation is not None and operation.goes == "task" else ""
         if operation is not None:
             name, makes, stream = operation.name, operation.makes, False
@@ -298,21 +307,58 @@ class Router:
             left = fields.with_secret(self._known_keys())
             self._say_own_key(decision.route, left)
         other = model if call.model is None and model != asked else None
-        return fields.changed(other, left) if left or other is not None else None
+        is_changed = left or other is not None or fields.repeats
+        return fields.changed(other, left) if is_changed else None
 
-    def aside(self, method: str, url: str, headers: Headers, subject: Subject) -> Outgoing:
-        """Return a request that is no call and no operation of the route, to pass through."""
-        return self._as_it_came(Outgoing(method, url, headers, None, None, subject))
+    def _without_own_key(
+        self, route: str, fields: RequestBody | None, raw: bytes | None, headers: Headers
+    ) -> bytes | None:
+        """Return a body without TokenLab's key, None where it is unchanged.
 
-    def _at_its_own_url(self, came: Outgoing, fields: RequestBody) -> Outgoing:
+        ``fields`` are those of a JSON object; ``raw`` is any other body, None where it is passed
+        on unread. Raises ValueError where the key cannot be taken out.
+        """
+        keys = self._known_keys()
+        if fields is not None:
+            left = fields.with_secret(keys)
+            changed = fields.changed(None, left) if left or fields.repeats else None
+        else:
+            changed, left = without_keys(raw, headers, keys) if raw else (None, [])
+        self._say_own_key(route, left)
+        return changed
+
+    def aside(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        subject: Subject,
+        body: bytes | None = None,
+        form: bytes | None = None,
+    ) -> Outgoing:
+        """Return a request that is no call and no operation of the route, to pass through.
+
+        Raises ValueError where TokenLab's key cannot be taken out of one for another host.
+        """
+        came = Outgoing(method, url, headers, None, None, subject)
+        if not self._is_tokenlab(url):
+            read = RequestBody.read(body) if body else None
+            raw = form if body is None else body
+            changed = self._without_own_key(subject.route or "", read, raw, headers)
+            came = replace(came, body=changed)
+        return self._as_it_came(came)
+
+    def _at_its_own_url(
+        self, came: Outgoing, fields: RequestBody | None, raw: bytes | None
+    ) -> Outgoing:
         """Return a request for the URL that the SDK asks for, as nobody knows another."""
         route = came.subject.route or ""
         if came.operation is None:
             self._say_route_is_unknown(route)
         is_tokenlab = self._is_tokenlab(came.url)
-        left = [] if is_tokenlab else fields.with_secret(self._known_keys())
-        self._say_own_key(route, left)
-        kept = fields.changed(None, left) if left else None
+        kept = None
+        if not is_tokenlab:
+            kept = self._without_own_key(route, fields, raw, came.headers)
         side: Side = "tokenlab" if is_tokenlab else "previous"
         return self._as_it_came(replace(came, body=kept, side=side, proven=came.operation is None))
 
@@ -425,6 +471,8 @@ class Router:
         self, out: Outgoing, parts: SplitResult, came: str, route: str, *, own: bool
     ) -> tuple[Headers, str]:
         moved, keys = not same_origin(came, out.url), self._known_keys()
+        if path_holds(parts.path, keys):
+            raise ValueError("the path has TokenLab's key, which no other host is sent")
         headers, left = for_previous(out.headers, keys, own=own, moved=moved)
         query, more = query_without(parts.query, keys)
         self._say_own_key(route, left + more)

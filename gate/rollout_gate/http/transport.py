@@ -20,6 +20,8 @@ if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs ne
 _T = TypeVar("_T")
 _SSE = "?alt=sse"
 _ENCODING = "content-encoding"
+_MOST_FORM = 64 * 1024
+"""Limit in bytes of a body in pieces that is put together, to be searched before it is sent."""
 _SIZES = frozenset((b"content-length", b"transfer-encoding"))
 REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
@@ -135,9 +137,10 @@ class _GateTransport:
         self._inner = inner
 
     def handle_request(self, request: Any) -> Any:
-        if self._kit.is_json_in_pieces(request):
+        is_form = self._kit.is_short_in_pieces(request)
+        if is_form or self._kit.is_json_in_pieces(request):
             request.read()
-        begun, body = self._begin(request)
+        begun, body = self._begin(request, is_form)
         self._find(begun)
         sent = self._outgoing(request, begun, body)
         if (answer := begun.claim()) is not None:
@@ -159,9 +162,10 @@ class _GateTransport:
         return self._kit.passing(response, begun, self._kit.stream, history, found)
 
     async def handle_async_request(self, request: Any) -> Any:
-        if self._kit.is_json_in_pieces(request):
+        is_form = self._kit.is_short_in_pieces(request)
+        if is_form or self._kit.is_json_in_pieces(request):
             await request.aread()
-        begun, body = self._begin(request)
+        begun, body = self._begin(request, is_form)
         if begun.looks_up:
             try:
                 await _off_loop(True, begun.find)
@@ -243,12 +247,14 @@ class _GateTransport:
         await self._inner.aclose()
         await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
 
-    def _begin(self, request: Any) -> tuple[Exchange, bytes | None]:
+    def _begin(self, request: Any, is_form: bool) -> tuple[Exchange, bytes | None]:
         headers = request.headers.raw
         by_name = {name.lower(): value for name, value in headers}
         body = self._kit.body_of(request, by_name)
-        url = str(request.url)
-        return self._exchanges.begin(request.method, url, headers, by_name, body), body
+        url, form = str(request.url), None
+        if is_form:
+            form, body = body, None
+        return self._exchanges.begin(request.method, url, headers, by_name, body, form), body
 
     def _find(self, begun: Exchange) -> None:
         try:
@@ -286,6 +292,20 @@ class Kit:
         """Whether a request's body is JSON from an iterator, to be buffered before it is sent."""
         whole = isinstance(request.stream, self.library.ByteStream)
         return not whole and b"json" in request.headers.get("content-type", "").lower().encode()
+
+    def is_short_in_pieces(self, request: Any) -> bool:
+        """Whether a request's body is a form, or from an iterator, is no JSON, and short.
+
+        Of a stream of another's class, such as a proxy's, the pieces pass as they arrive.
+        """
+        stream, headers = request.stream, request.headers
+        if isinstance(stream, self.library.ByteStream):
+            return False
+        if type(stream).__module__.partition(".")[0] != self.library.__name__:
+            return False
+        length = headers.get("content-length", "")
+        is_short = length.isdecimal() and len(length) < 6 and int(length) <= _MOST_FORM
+        return is_short and not self.is_json_in_pieces(request)
 
     def body_of(self, request: Any, by_name: Mapping[bytes, bytes]) -> bytes | None:
         """Return a body that is in memory and not compressed; None for one to pass unchanged.

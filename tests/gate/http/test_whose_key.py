@@ -1,6 +1,8 @@
 """Whose key goes where: by the host that a request is for, and wherever in it a key may stand."""
 
 import asyncio
+import base64
+import json
 from typing import Any
 
 import httpx
@@ -248,3 +250,130 @@ def test_tokenlabs_host_is_known_however_it_is_spelled(
     found = [one.header("authorization") for one in sides.third.received]
     assert found == [f"Bearer {TOKENLAB}"] * 2
     assert [line["side"] for line in sides.lines()] == ["tokenlab"]
+
+
+BASIC = base64.b64encode(f"us:{TOKENLAB}".encode()).decode()
+FORM = {"content-type": "application/x-www-form-urlencoded"}
+
+
+def twice(name: str, value: str, other: str = '"y"') -> str:
+    return f'{{"model":"old","messages":[],"{name}":{value},"{name}":{other}}}'
+
+
+@both
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+def test_tokenlabs_key_is_taken_out_wherever_a_request_for_another_host_has_it(
+    sides: TwoSides, library: Any, is_async: bool
+) -> None:
+    write(sides)
+    told = told_of(sides)
+    key = json.dumps(TOKENLAB)
+    escaped = key.replace("c", "\\u0063")
+    paths = "/v1/realtime/sessions", "/v1/chat/completions", "/v1/embeddings"
+    sent: list[dict[str, Any]] = [
+        {"json": {"api_key": TOKENLAB, "n": 1}},
+        {"json": {"n": 1, TOKENLAB: 1}},
+        {"data": {"api_key": TOKENLAB, "n": "1"}},
+        {"data": {"api_key": TOKENLAB, "n": "1"}, "files": {"a": ("a.txt", b"text")}},
+        {"content": twice("x", key)},
+        {"content": twice("x", f'{{"a":{key}}}', '{"a":1}')},
+        {"content": json.dumps({"n": 1}).replace("}", f',  "x": {key}, "x": 2}}')},
+        {"content": f'{{"n":1,"x":{{"a":{key},"a":1}}}}'},
+        {"content": f'{{"n":1,"x":{{"a":{escaped},"a":1}}}}'},
+        {"content": f'{{"n":NaN,"x":{key},"x":1}}'},
+        {"json": {"n": 1}, "headers": {"Authorization": f"Basic {BASIC.rstrip('=')}"}},
+        {"json": {"n": 1}, "headers": {"Authorization": f"basic  {BASIC}"}},
+        {"json": {"n": 1}, "headers": {f"X-{TOKENLAB}": "1"}},
+    ]
+    assert BASIC.endswith("=")
+    urls = [f"{host.url}{path}" for host in (sides.previous, sides.third) for path in paths]
+    given: Any = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+
+    async def send() -> None:
+        async with async_client(sides.gate, "r", **given) as http:
+            for url in urls:
+                for more in sent:
+                    assert (await http.post(url, **more)).status_code == 200
+
+    if is_async:
+        asyncio.run(send())
+    else:
+        with client(sides.gate, "r", **given) as http:
+            for url in urls:
+                for more in sent:
+                    assert http.post(url, **more).status_code == 200
+    received = sides.previous.received + sides.third.received
+    assert len(received) == len(urls) * len(sent)
+    assert [one.target for one in received if "canary" in one.everything] == []
+    assert [one.target for one in received if BASIC.rstrip("=") in one.everything] == []
+    for one in received:
+        assert b"1" in one.body or b"old" in one.body or b"NaN" in one.body
+    sides.gate.refresh()
+    assert any("come with TokenLab's key" in one for one in told)
+
+
+@both
+@pytest.mark.parametrize("method", ["POST", "GET"])
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        (f"/v1/{TOKENLAB}/chat/completions", {"json": BODY}),
+        (f"/v1/{TOKENLAB}/models", {}),
+        ("/v1/%63" + TOKENLAB[1:] + "/models", {}),
+        ("/v1/%2563" + TOKENLAB[1:] + "/models", {}),
+        ("/v1/chat/completions", {"content": TOKENLAB}),
+        ("/v1/models", {"json": [{"api_key": TOKENLAB}]}),
+        ("/v1/models", {"headers": {"Content-Length": str(len(TOKENLAB))}}),
+    ],
+)  # fmt: skip
+def test_where_tokenlabs_key_cannot_be_taken_out_nothing_is_sent(
+    sides: TwoSides, library: Any, method: str, path: str, more: Any
+) -> None:
+    write(sides)
+    with make(sides, library=library.__name__) as http:
+        for host in (sides.previous, sides.third):
+            if "headers" in more:
+                more = {**more, "content": iter([TOKENLAB.encode()])}
+            if host is sides.third and method == "POST" and "/chat/" in path:
+                continue  # a call goes to the previous provider's own path
+            with pytest.raises(ValueError, match="has TokenLab's key, which no other") as raised:
+                http.request(method, host.url + path, **more)
+            assert TOKENLAB not in str(raised.value)
+    assert sides.previous.received == sides.third.received == sides.tokenlab.received == []
+    if method == "POST" and path.endswith("completions"):
+        assert {line["error"] for line in sides.lines()} == {"credential"}
+
+
+def test_what_people_write_is_sent_as_it_is_though_it_speaks_of_the_key(sides: TwoSides) -> None:
+    write(sides)
+    said = {"model": "old", "messages": [{"role": "user", "content": f"is {TOKENLAB} mine?"}]}
+    with make(sides) as http:
+        http.post(f"{sides.previous.url}/v1/chat/completions", json=said)
+        http.post(f"{sides.previous.url}/v1/files", files={"file": ("a", f"k={TOKENLAB}")})
+    first, second = sides.previous.received
+    assert json.loads(first.body) == said
+    assert f"k={TOKENLAB}".encode() in second.body
+
+
+def test_a_form_without_tokenlabs_key_passes_byte_for_byte(sides: TwoSides) -> None:
+    write(sides)
+    bodies = [b"a=%FF&b=+&c&a=1", b"a=1&&", b'{ "n" : 1,\n"m":2 }', b'{"n": 1, "m": "\\u0063"}']
+    with make(sides) as http:
+        for path in ("/v1/models", "/v1/chat/completions", "/v1/embeddings"):
+            for body in bodies:
+                http.post(sides.previous.url + path, content=body, headers=FORM)
+    assert [one.body for one in sides.previous.received] == bodies * 3
+
+
+def test_a_key_that_was_rotated_long_ago_reaches_no_other_host(sides: TwoSides) -> None:
+    write(sides)
+    keys = [f"sk-canary-{n:04}" for n in range(50)]
+    now = iter(keys)
+    with make(sides, tokenlab_key=lambda: next(now)) as http:
+        for _ in range(49):
+            http.post(
+                f"{sides.previous.url}/v1/chat/completions?k={keys[0]}",
+                json=BODY | {"user": keys[0]}, headers={"Authorization": f"Bearer {keys[0]}"},
+            )  # fmt: skip
+    assert len(sides.previous.received) == 49
+    assert "canary" not in repr(sides.previous.received)
