@@ -59,6 +59,10 @@ _ANONYMOUS = frozenset((
     b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"range", b"user-agent",
 ))  # fmt: skip
 
+_NAMED = re.compile(rb"auth|key|token|secret|passw|credential|cookie|session|jwt|signature")
+"""What the name of a header or of a parameter has that holds a credential, in lower case."""
+_COOKIE = re.compile(rb"=([^;]+)")
+
 _WORD = re.compile(r"[a-z]{0,12}")
 _PATHS = re.compile(r"[a-z_.,]{0,200}")
 _NUMBER = re.compile(r"\d{0,12}")
@@ -104,10 +108,26 @@ def checked_names(names: Iterable[str]) -> frozenset[bytes]:
     return found
 
 
-def credentials_in(headers: Headers) -> list[str]:
-    """Return the credentials that a request carries in its headers."""
-    found = [value for name, value in headers if name.lower() in _CREDENTIALS]
-    return [_secret_in(value).decode("latin-1") for value in found if value]
+def credentials_in(headers: Headers, query: str = "", also: Collection[bytes] = ()) -> list[str]:
+    """Return the credentials that a request carries in its headers and query.
+
+    ``also`` are headers that TokenLab is to get, so that they are none.
+    """
+    found = [
+        secret
+        for name, value in headers
+        if (lowered := name.lower()) not in _ALLOWED
+        for secret in _secrets_in(lowered, value, also)
+    ]
+    return [secret.decode("latin-1") for secret in found] + credentials_in_query(query)
+
+
+def credentials_in_query(query: str) -> list[str]:
+    """Return the values of a URL's parameters that are named like a credential."""
+    if not query:
+        return []
+    pairs = parse_qsl(query)
+    return [value for name, value in pairs if _NAMED.search(name.lower().encode())]
 
 
 def has_key(headers: Headers, query: str) -> bool:
@@ -117,21 +137,43 @@ def has_key(headers: Headers, query: str) -> bool:
     return bool(query) and any(name == "key" for name, _ in parse_qsl(query))
 
 
-def _secret_in(value: bytes) -> bytes:
-    """Return the credential in a header's value: what follows its scheme, such as Bearer."""
-    return value.rpartition(b" ")[2]
+def _secrets_in(name: bytes, value: bytes, also: Collection[bytes]) -> list[bytes]:
+    """Return the credentials in a header that is not in the allowlist.
+
+    In a well-known one it is what follows the scheme, such as Bearer; of Basic it is the password,
+    too, and of cookies the value of each. Any other header has one if its name says so.
+    """
+    words = value.split()
+    if not words:
+        return []
+    if name not in _CREDENTIALS:
+        is_one = name not in also and name not in _ADDRESS and _NAMED.search(name) is not None
+        return [words[-1]] if is_one and len(words[-1]) >= _LONG else []
+    if name == b"cookie":
+        return [words[-1], *(one for one in _COOKIE.findall(value) if len(one) >= _LONG)]
+    if words[0].lower() == b"basic":
+        password = _readable(value).rpartition(":")[2].encode("latin-1")
+        return [words[-1], password] if b":" not in words[-1] and password else [words[-1]]
+    return [words[-1]]
 
 
-def for_tokenlab(headers: Headers, also: Collection[bytes] = ()) -> tuple[Headers, list[str]]:
+def for_tokenlab(
+    headers: Headers, also: Collection[bytes] = (), more: Collection[str] = ()
+) -> tuple[Headers, list[str]]:
     """Return the headers that may go to TokenLab, and the names of those dropped that are not
-    well-known credentials, to be reported to whoever set them."""
-    kept, left, secrets, others = [], [], [], []
+    well-known credentials, to be reported to whoever set them.
+
+    ``more`` are credentials that the request has elsewhere than in its headers.
+    """
+    kept, left, others = [], [], []
+    found = [one.encode("utf-8", "replace") for one in more]
     for pair in headers:
         name = pair[0].lower()
+        if name not in _ALLOWED:
+            found += _secrets_in(name, pair[1], also)
         if name not in _CREDENTIALS:
             others.append((name, pair))
-        elif len(secret := _secret_in(pair[1])) >= LEAST_SECRET:
-            secrets.append(secret)
+    secrets = [secret for secret in found if len(secret) >= LEAST_SECRET]
     # One search of all values spares that of each: mostly none repeats a credential.
     values = b"\n".join([pair[1] for _, pair in others])
     secrets = [secret for secret in secrets if secret in values]

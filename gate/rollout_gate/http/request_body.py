@@ -118,7 +118,7 @@ class RequestBody:
     def credentials(self, known: Collection[str]) -> list[str]:
         """Return the names of the fields that are a credential, or hold one.
 
-        ``known`` are the credentials in the request's headers.
+        ``known`` are the credentials in the request's headers and query.
         """
         others = [name for name in self._fields if name not in _OF_THE_CALL]
         return [name for name in others if self._is_credential(name, known)]
@@ -168,29 +168,51 @@ class RequestBody:
     def with_requests(self, model: str, known: Collection[str]) -> tuple[bytes | None, list[str]]:
         """Serialize a batch of generations with another model, and without credentials.
 
-        Each one's ``params`` are a body of their own. ``model`` is empty where each keeps its
-        own. Returns None for a body that stays as it is, and the names of the fields left out.
+        Each one's ``params`` are a body of their own, and what is beside them are fields as well.
+        ``model`` is empty where each keeps its own. Returns None for a body that stays as it is,
+        and the names of the fields left out.
         """
-        left = [name for name in self.credentials(known) if name != "requests"]
         requests = self._value("requests", _value_of)
-        found: list[Any] = []
-        differs = bool(left)
-        for one in requests if isinstance(requests, list) else []:
-            params = one.get("params") if isinstance(one, dict) else None
-            if isinstance(params, dict):
-                inner = RequestBody(params, strict=False)
-                dropped = inner.credentials(known)
-                kept = {name: value for name, value in params.items() if name not in dropped}
-                if model and kept.get("model") != model:
-                    kept["model"] = model
-                differs = differs or kept != params
-                left += [name for name in dropped if name not in left]
-                one = {**one, "params": kept}
-            found.append(one)
-        if not differs:
+        if not isinstance(requests, list):
+            left = self.credentials(known)
+            return self.changed(None, left) if left or self.repeats else None, left
+        left = self._credentials_beside("requests", known)
+        dropped = list(left)
+        found = [self._request(one, model, known, left) for one in requests]
+        differs = bool(left) or self.repeats or found != requests
+        raw = self._fields["requests"]
+        if not differs and isinstance(raw, msgspec.Raw) and not _repeats(bytes(raw)):
             return None, left
-        fields = {**self._fields, "requests": found} if found else self._fields
-        return RequestBody(fields, strict=self._strict).changed(None, left), left
+        fields = {**self._fields, "requests": found}
+        return RequestBody(fields, strict=self._strict).changed(None, dropped), left
+
+    def _credentials_beside(self, name: str, known: Collection[str]) -> list[str]:
+        others = {one: value for one, value in self._fields.items() if one != name}
+        return RequestBody(others, strict=self._strict).credentials(known)
+
+    @staticmethod
+    def _request(one: Any, model: str, known: Collection[str], left: list[str]) -> Any:
+        """Return a request of a batch without credentials, whose names are added to ``left``."""
+        if not isinstance(one, dict):
+            body = RequestBody({"a request": one}, strict=False)
+            dropped = body.credentials(known)
+            left += [name for name in dropped if name not in left]
+            return None if dropped else one
+        params = one.get("params")
+        body = RequestBody(one, strict=False)
+        if isinstance(params, dict):
+            dropped = body._credentials_beside("params", known)
+        else:
+            dropped = body.credentials(known)
+        kept = {name: value for name, value in one.items() if name not in dropped}
+        if isinstance(params, dict):
+            inner = RequestBody(params, strict=False).credentials(known)
+            kept["params"] = {name: value for name, value in params.items() if name not in inner}
+            if model:
+                kept["params"]["model"] = model
+            dropped = dropped + inner
+        left += [name for name in dropped if name not in left]
+        return kept
 
     def _value(self, name: str, decoder: msgspec.json.Decoder[Any]) -> Any:
         value = self._fields.get(name)
@@ -213,9 +235,15 @@ class RequestBody:
         if names_credential(name, inside=False):
             return True
         value = self._fields[name]
+        secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        if any(secret in name for secret in secrets):
+            return True
         if not _begins_with(value, b'{["'):
             return False
-        secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
+        if isinstance(value, msgspec.Raw) and secrets:
+            data = bytes(value)
+            if any(secret.encode() in data for secret in secrets):
+                return True
         try:
             value = self._whole(name)
             return any(

@@ -1,4 +1,4 @@
-"""The body of a request that is no JSON object: strip TokenLab's key from it before another host
+"""The body of a request that is no JSON object: strip one side's key from it before another host
 gets it.
 
 What is in a form beside its files are fields, as those of a JSON body. Files, and a body that is
@@ -16,7 +16,7 @@ _NAME = re.compile(rb'[;\s]name="?([^";\r\n]{0,256})', re.IGNORECASE)
 
 
 def without_keys(
-    body: bytes, headers: Headers, keys: Collection[str]
+    body: bytes, headers: Headers, keys: Collection[str], whose: str = "TokenLab"
 ) -> tuple[bytes | None, list[str]]:
     """Return a body without the fields that hold one of ``keys``, and the names of those.
 
@@ -33,7 +33,7 @@ def without_keys(
     text = body.decode("utf-8", "replace")
     bare = text.strip().strip('"')
     if bare in keys or (text.lstrip()[:1] == "[" and holds(text, keys)):
-        raise ValueError("the body has TokenLab's key, which no other host is sent")
+        raise ValueError(f"the body has {whose}'s key, which no other host is sent")
     return None, []
 
 

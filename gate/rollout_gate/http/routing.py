@@ -17,11 +17,13 @@ from rollout_gate.file.formats import auth_headers, kind_of, root_of
 from rollout_gate.file.model import Side
 from rollout_gate.gate import Gate
 from rollout_gate.http.credentials import (
+    LEAST_SECRET,
     Credential,
     Headers,
     add_missing,
     checked,
     credentials_in,
+    credentials_in_query,
     for_previous,
     for_tokenlab,
     has_key,
@@ -136,6 +138,9 @@ class Router:
         self._client = client
         self._tokenlab_key = tokenlab_key
         self._previous_key = previous_key
+        self._own_previous_key: list[str] = []
+        if isinstance(previous_key, str):
+            self._own_previous_key.append(previous_key.strip())
         self._models = dict(models or {})
         self._forward = forward
         self._origins: set[tuple[str, str, int | None]] = set()
@@ -263,11 +268,16 @@ class Router:
         if side == "previous" and self._is_tokenlab(address):
             side = "tokenlab"  # there is no other URL: log the side it really goes to
             self._say_nowhere(decision.route)
-        if read is None and side == "previous":
+        if read is None:
             raw = form if body is None else body
-            changed = self._without_own_key(decision.route, read, raw, headers)
+            if side == "previous":
+                changed = self._without_own_key(decision.route, read, raw, headers)
+            else:
+                changed = self._without_their_key(decision.route, read, raw, headers, url)
         else:
-            changed = self._body(fields, model, asked, call, side, decision, headers, operation)
+            changed = self._body(
+                fields, model, asked, call, side, decision, headers, operation, url
+            )
         task = operation.ids[0] if operation is not None and operation.goes == "task" else ""
         if operation is not None:
             name, makes, stream = operation.name, operation.makes, False
@@ -292,15 +302,16 @@ class Router:
         decision: Decision,
         headers: Headers,
         operation: Operation | None,
+        url: str,
     ) -> bytes | None:
         """Return the body for a side, None where it is unchanged: its model, and no credential."""
         if side == "tokenlab" and operation is not None and operation.has_requests:
             model = self._models.get(side, decision.model)
-            changed, left = fields.with_requests(model, credentials_in(headers))
+            changed, left = fields.with_requests(model, self._their_keys(headers, url))
             self._say_left(decision.route, "field", left, "it looks like a credential")
             return changed
         if side == "tokenlab":
-            known = () if fields.is_of_the_call else credentials_in(headers)
+            known = () if fields.is_of_the_call else self._their_keys(headers, url)
             left = fields.credentials(known)
             self._say_left(decision.route, "field", left, "it looks like a credential")
         else:
@@ -327,6 +338,36 @@ class Router:
         self._say_own_key(route, left)
         return changed
 
+    def _without_their_key(
+        self,
+        route: str,
+        fields: RequestBody | None,
+        raw: bytes | None,
+        headers: Headers,
+        url: str,
+    ) -> bytes | None:
+        """Return a body for TokenLab's own address without a credential of the previous provider.
+
+        The arguments are those of ``_without_own_key``. Raises ValueError where one cannot be
+        taken out.
+        """
+        changed: bytes | None = None
+        left: list[str] = []
+        if fields is not None:
+            known = () if fields.is_of_the_call else self._their_keys(headers, url)
+            left = fields.credentials(known)
+            changed = fields.changed(None, left) if left or fields.repeats else None
+        elif raw:
+            known = [key for key in self._their_keys(headers, url) if len(key) >= LEAST_SECRET]
+            changed, left = without_keys(raw, headers, known, "the previous provider")
+        self._say_left(route, "field", left, "it looks like a credential")
+        return changed
+
+    def _their_keys(self, headers: Headers, url: str) -> list[str]:
+        """Return the credentials that a request has for the previous provider."""
+        found = credentials_in(headers, urlsplit(url).query, self._forward)
+        return [*found, *self._own_previous_key]
+
     def aside(
         self,
         method: str,
@@ -338,15 +379,20 @@ class Router:
     ) -> Outgoing:
         """Return a request that is no call and no operation of the route, to pass through.
 
-        Raises ValueError where TokenLab's key cannot be taken out of one for another host.
+        Raises ValueError where one side's key cannot be taken out of one for another host.
         """
         came = Outgoing(method, url, headers, None, None, subject)
-        if not self._is_tokenlab(url):
-            read = RequestBody.read(body) if body else None
-            raw = form if body is None else body
-            changed = self._without_own_key(subject.route or "", read, raw, headers)
-            came = replace(came, body=changed)
-        return self._as_it_came(came)
+        read, raw = RequestBody.read(body) if body else None, form if body is None else body
+        return self._as_it_came(replace(came, body=self._its_own_body(came, read, raw)))
+
+    def _its_own_body(
+        self, came: Outgoing, fields: RequestBody | None, raw: bytes | None
+    ) -> bytes | None:
+        """Return the body of a request for the URL that it came with, None where unchanged."""
+        route = came.subject.route or ""
+        if self._is_tokenlab(came.url):
+            return self._without_their_key(route, fields, raw, came.headers, came.url)
+        return self._without_own_key(route, fields, raw, came.headers)
 
     def _at_its_own_url(
         self, came: Outgoing, fields: RequestBody | None, raw: bytes | None
@@ -355,11 +401,8 @@ class Router:
         route = came.subject.route or ""
         if came.operation is None:
             self._say_route_is_unknown(route)
-        is_tokenlab = self._is_tokenlab(came.url)
-        kept = None
-        if not is_tokenlab:
-            kept = self._without_own_key(route, fields, raw, came.headers)
-        side: Side = "tokenlab" if is_tokenlab else "previous"
+        kept = self._its_own_body(came, fields, raw)
+        side: Side = "tokenlab" if self._is_tokenlab(came.url) else "previous"
         return self._as_it_came(replace(came, body=kept, side=side, proven=came.operation is None))
 
     def _model(self, side: Side, decision: Decision, asked: str) -> str:
@@ -386,11 +429,12 @@ class Router:
         """
         parts = urlsplit(out.url)
         if out.side == "tokenlab":
-            headers, left = for_tokenlab(out.headers, self._forward)
-            self._say_headers_left(route, left)
             query = parts.query
+            known = [*credentials_in_query(query), *self._own_previous_key]
+            headers, left = for_tokenlab(out.headers, self._forward, known)
+            self._say_headers_left(route, left)
             if query:
-                query, dropped = query_for_tokenlab(query, credentials_in(out.headers))
+                query, dropped = query_for_tokenlab(query, self._their_keys(out.headers, came))
                 self._say_left(
                     route, "query parameter", dropped, "TokenLab's contract has none such"
                 )
@@ -441,9 +485,11 @@ class Router:
                 credential = _given(own[1], "previous_key")
                 add_missing(headers, auth_headers(own[0], "previous", credential))
             return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
-        headers, left = for_tokenlab(out.headers, self._forward)
+        known = [*credentials_in_query(parts.query), *self._own_previous_key]
+        headers, left = for_tokenlab(out.headers, self._forward, known)
         self._say_headers_left(route, left)
-        query, _ = query_without(parts.query, credentials_in(out.headers))
+        known = [*credentials_in(out.headers, "", self._forward), *self._own_previous_key]
+        query, _ = query_without(parts.query, known)
         query = _without_credentials(query)
         kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
         auth = auth_headers(kind, "tokenlab", self._key())

@@ -377,3 +377,98 @@ def test_a_key_that_was_rotated_long_ago_reaches_no_other_host(sides: TwoSides) 
             )  # fmt: skip
     assert len(sides.previous.received) == 49
     assert "canary" not in repr(sides.previous.received)
+
+
+@both
+@pytest.mark.parametrize(
+    ("headers", "query"),
+    [
+        ({"x-api-key": PREVIOUS}, ""), ({"x-api-key": f"{PREVIOUS} "}, ""),
+        ({"Authorization": f"Bearer\t{PREVIOUS} "}, ""), ({}, f"?key={PREVIOUS}"),
+        ({}, f"?api_key={PREVIOUS}&limit=1"), ({"X-Gateway-Auth": f"Bearer {PREVIOUS}"}, ""),
+        ({"Helicone-Auth": PREVIOUS}, ""), ({"Cookie": f"a=1; session={PREVIOUS}; b=2"}, ""),
+        ({"Authorization": "Basic " + base64.b64encode(f"us:{PREVIOUS}".encode()).decode()}, ""),
+        ({}, "with previous_key"),
+    ],
+)  # fmt: skip
+def test_the_previous_providers_key_is_taken_out_wherever_a_request_for_tokenlab_has_it(
+    sides: TwoSides, library: Any, headers: dict[str, str], query: str
+) -> None:
+    write(sides, percent=100)
+    more: Any = {"previous_key": PREVIOUS} if query.startswith("with") else {}
+    query = "" if more else query
+    key = json.dumps(PREVIOUS)
+    bodies: list[dict[str, Any]] = [
+        {"json": {**BODY, "extra": {"x": PREVIOUS}, "n": 1}},
+        {"json": {**BODY, PREVIOUS: 1}},
+        {"content": twice("x", key)}, {"content": twice("messages", key, "[]")},
+        {"content": twice("x", f'{{"a":{key}}}', '{"a":1}')},
+        {"content": f'{{"model":"old","messages":[],"x":{{"a":{key},"a":1}}}}'},
+        {"content": f'{{"model":"old","n":NaN,"x":{key},"x":1}}'},
+    ]  # fmt: skip
+    named = {**headers, "User-Agent": f"app/1 {PREVIOUS}"}
+    with make(sides, library=library.__name__, **more) as http:
+        for path in ("/v1/chat/completions", "/v1/models", "/models"):
+            for body in bodies:
+                http.post(sides.tokenlab.url + path + query, headers=named, **body)
+        form = {"x": PREVIOUS, "n": "1"}
+        http.post(f"{sides.tokenlab.url}/v1/models{query}", headers=named, data=form)
+    assert len(sides.tokenlab.received) == 3 * len(bodies) + 1
+    assert sides.tokenlab.received[-1].body == b"n=1"
+    for one in sides.tokenlab.received:
+        assert PREVIOUS not in one.everything
+        assert one.header("authorization") == f"Bearer {TOKENLAB}"
+
+
+@pytest.mark.parametrize(
+    "requests",
+    [
+        [{"custom_id": "1", "api_key": PREVIOUS, "params": BODY}],
+        [{"custom_id": "1", "extra": {"x": PREVIOUS}, "params": {**BODY, "model": "new"}}],
+        [{"custom_id": "1", "api_key": PREVIOUS}], [{"custom_id": "1", "params": [PREVIOUS]}],
+        [PREVIOUS, {"custom_id": "1"}], {"custom_id": "1", "x": PREVIOUS},
+    ],
+)  # fmt: skip
+def test_a_batch_for_tokenlab_has_no_credential_beside_its_params(
+    sides: TwoSides, requests: Any
+) -> None:
+    write(sides, CLAUDE, 100)
+    url = f"{sides.third.url}/v1/messages/batches"
+    told = told_of(sides)
+    with make(sides) as http:
+        http.post(url, json={"requests": requests}, headers={"x-api-key": PREVIOUS})
+    (one,) = sides.tokenlab.received
+    assert PREVIOUS not in one.everything
+    if isinstance(requests, list):
+        (kept,) = [found for found in json.loads(one.body)["requests"] if found is not None]
+        assert kept["custom_id"] == "1"
+        assert ("params" not in kept) or kept["params"]["model"] == "new"
+    sides.gate.refresh()
+    assert any("looks like a credential" in one for one in told)
+
+
+def test_a_name_that_a_request_of_a_batch_has_twice_is_sent_once(sides: TwoSides) -> None:
+    write(sides, CLAUDE, 100)
+    first = f'{{"custom_id":"1","x":"{PREVIOUS}","x":"y","params":{{"model":"new"}}}}'
+    with make(sides) as http:
+        http.post(
+            f"{sides.third.url}/v1/messages/batches", content=f'{{"requests":[{first}]}}',
+            headers={"x-api-key": PREVIOUS},
+        )  # fmt: skip
+    (one,) = sides.tokenlab.received
+    assert PREVIOUS not in one.everything
+    assert json.loads(one.body)["requests"][0]["x"] == "y"
+
+
+def test_what_is_no_credential_goes_to_tokenlab_byte_for_byte(sides: TwoSides) -> None:
+    write(sides, percent=100)
+    body = b'{ "model": "new", "messages":[],\n"x": {"a": "https://app.example/some/page"} }'
+    headers = {"Referer": "https://app.example/some/page", "X-Rollout-Key": "user-0123456789abcdef"}
+    with make(sides, forward_headers=["x-trace-key"]) as http:
+        http.post(
+            f"{sides.third.url}/v1/chat/completions", content=body,
+            headers={**headers, "X-Trace-Key": "0123456789abcdef0"},
+        )  # fmt: skip
+    (one,) = sides.tokenlab.received
+    assert one.body == body
+    assert one.header("x-trace-key") == "0123456789abcdef0"
