@@ -50,7 +50,7 @@ def redirected(out: Outgoing, status: int, location: str) -> Outgoing:
     dropped = _OF_A_BODY if changed else frozenset((b"host",))
     headers = [pair for pair in headers if pair[0].lower() not in dropped]
     address = url._replace(fragment="", netloc=url.netloc.rpartition("@")[2]).geturl()
-    body = b"" if changed else out.body
+    body = out.body if is_same and not changed else b""
     return replace(out, method=method, url=address, headers=headers, body=body)
 
 

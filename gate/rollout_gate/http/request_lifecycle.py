@@ -252,6 +252,10 @@ class Exchanges:
         self._id_store: IdStore | None = None
         self._report = router.gate.report
 
+    def may_target(self, target: bytes) -> bool:
+        """Return whether a request target beside the URL may go to another host than TokenLab's."""
+        return not self._router.holds_own_key(target.decode("latin-1"))
+
     def begin(
         self,
         method: str,

@@ -93,6 +93,8 @@ class Outgoing(msgspec.Struct, frozen=True):
     """The conversation that the request continues; empty where it continues none."""
     task_id: str = ""
     """The async task that the request asks about; empty for none."""
+    keeps_target: bool = True
+    """Whether a request target that the application gives beside the URL may be sent."""
 
     @property
     def is_call(self) -> bool:
@@ -494,7 +496,8 @@ class Router:
         kind = "gemini_generate_content" if "/v1beta/" in parts.path else "openai_responses"
         auth = auth_headers(kind, "tokenlab", self._key())
         headers += [(name.encode(), value.encode()) for name, value in auth.items()]
-        return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
+        address = _with_query(parts.geturl(), query)
+        return replace(out, url=address, headers=headers, keeps_target=False)
 
     def _key(self) -> str:
         """Return TokenLab's key for a request, and record it, to be recognized in others."""
@@ -502,6 +505,10 @@ class Router:
         if key not in self._keys:
             self._keys.append(key)
         return key
+
+    def holds_own_key(self, target: str) -> bool:
+        """Return whether a request target, a path and query, has TokenLab's key in it."""
+        return path_holds(target, self._known_keys())
 
     def _known_keys(self) -> Collection[str]:
         """Return the keys of TokenLab that no other host may see.

@@ -27,8 +27,8 @@ REDIRECTS = "rollout_redirects"
 """A request's extension: the limit of redirects, or None; a response's: the redirects followed."""
 SYNTHESIZED = "rollout_synthesized"
 """A response's extension: it is the gate's own, and no request was sent for it."""
-_OF_AN_ADDRESS = frozenset(("sni_hostname", "target"))
-"""Extensions of a request that are specific to the host or path that it was made for."""
+_SERVER, _TARGET = "sni_hostname", "target"
+"""Extensions of a request: the host of its TLS, and what is sent in place of path and query."""
 _ELSEWHERE = "rollout_elsewhere"
 """A response's extension: whether it is from TokenLab, or another origin than the client's URL."""
 
@@ -248,6 +248,10 @@ class _GateTransport:
         await _off_loop(self._exchanges.waits_for_disk, self._exchanges.close)
 
     def _begin(self, request: Any, is_form: bool) -> tuple[Exchange, bytes | None]:
+        target = request.extensions.get(_TARGET)
+        if target is not None and not self._exchanges.may_target(bytes(target)):
+            kept = {name: one for name, one in request.extensions.items() if name != _TARGET}
+            request.extensions = kept
         headers = request.headers.raw
         by_name = {name.lower(): value for name, value in headers}
         body = self._kit.body_of(request, by_name)
@@ -330,11 +334,13 @@ class Kit:
                 headers.append((b"Content-Length", b"%d" % len(content)))
         if b"host" not in names:
             headers = [(b"Host", host), *headers]
-        extensions = {
-            name: one
-            for name, one in request.extensions.items()
-            if name != REDIRECTS and not (out.side == "tokenlab" and name in _OF_AN_ADDRESS)
-        }
+        extensions = {name: one for name, one in request.extensions.items() if name != REDIRECTS}
+        if _SERVER in extensions and exchange.is_elsewhere:
+            del extensions[_SERVER]
+        if _TARGET in extensions and not (
+            out.keeps_target and out.side != "tokenlab" and out.url == str(request.url)
+        ):
+            del extensions[_TARGET]  # it is that of another URL
         return self.library.Request(
             out.method, url, headers=headers, stream=stream, extensions=extensions
         )

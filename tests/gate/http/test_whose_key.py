@@ -472,3 +472,50 @@ def test_what_is_no_credential_goes_to_tokenlab_byte_for_byte(sides: TwoSides) -
     (one,) = sides.tokenlab.received
     assert one.body == body
     assert one.header("x-trace-key") == "0123456789abcdef0"
+
+
+@both
+@pytest.mark.parametrize("is_async", [False, True], ids=["sync", "async"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_to_another_host_has_neither_body_nor_target(
+    sides: TwoSides, library: Any, is_async: bool, status: int
+) -> None:
+    write(sides)
+    location = {"Location": f"{sides.third.url}/x?a=1"}
+    sides.previous.answer = lambda _: Reply(status, {}, location)
+    url = f"{sides.previous.url}/v1"
+    target = f"/v1/files/f1/content?key={PREVIOUS}".encode()
+    sent: list[tuple[str, dict[str, Any]]] = [
+        ("/models", {"json": {"note": PREVIOUS}, "headers": {"Authorization": BEARER}}),
+        ("/models", {"data": {"note": PREVIOUS}}),
+        ("/models", {"content": f"note {PREVIOUS}"}),
+        ("/files/f1/content?key=" + PREVIOUS, {"extensions": {"target": target}}),
+        ("/models", {"extensions": {"target": target, "sni_hostname": "x"}}),
+    ]
+    given: Any = {"org": "acme", "tokenlab_key": TOKENLAB, "library": library.__name__}
+
+    async def send() -> None:
+        async with async_client(sides.gate, "r", **given) as http:
+            for path, more in sent:
+                await http.request("GET", url + path, **more)
+
+    if is_async:
+        asyncio.run(send())
+    else:
+        with client(sides.gate, "r", **given) as http:
+            for path, more in sent:
+                http.request("GET", url + path, **more)
+    assert [one.target for one in sides.previous.received[-2:]] == [target.decode()] * 2
+    assert [one.target for one in sides.third.received] == ["/x?a=1"] * len(sent)
+    for one in sides.third.received:
+        assert one.body == b""
+        assert PREVIOUS not in one.everything
+
+
+def test_a_target_beside_the_url_has_no_key_of_the_other_side(sides: TwoSides) -> None:
+    write(sides)
+    with make(sides) as http:
+        for host, key in ((sides.previous, TOKENLAB), (sides.tokenlab, PREVIOUS)):
+            target = f"/v1/models?key={key}".encode()
+            http.get(f"{host.url}/v1/models", extensions={"target": target})
+            assert [one.target for one in host.received] == ["/v1/models"]
