@@ -40,6 +40,7 @@ from rollout_gate.http.request_shape import is_signed, path_of, same_origin, sha
 from rollout_gate.http.response_recorder import Recorder
 from rollout_gate.http.routing import Outgoing, Router, creates_of
 from rollout_gate.paths import LEDGER_NAME
+from rollout_gate.secret import redacted
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with media jobs need
     from rollout_gate.http.job_accounts import CreateAccount, TaskAccount
@@ -433,15 +434,16 @@ class Exchanges:
     def _say_passed_by(self, decision: Decision, shape: str) -> None:
         self._report(
             ("aside", decision.route, shape),
-            f"{shape} is no call of route {decision.route} ({decision.format}): such requests go"
+            f"{redacted(shape)} is no call of route {decision.route} ({decision.format}): such"
+            " requests go"
             " where the SDK sends them, are not decided, and have no line in the access log",
         )
 
     def _say_task_is_unknown(self, decision: Decision, shape: str) -> None:
         self._report(
             ("task", decision.route, shape),
-            f"{shape} on route {decision.route} asks about a task that the ledger of jobs does not"
-            " know: it goes where the SDK sends it; create tasks through the gate",
+            f"{redacted(shape)} on route {decision.route} asks about a task that the ledger of jobs"
+            " does not know: it goes where the SDK sends it; create tasks through the gate",
         )
 
     def _say_moved(self, route: str) -> None:
@@ -456,8 +458,8 @@ class Exchanges:
         route = out.decision.route if out.decision else out.subject.route or ""
         self._report(
             ("redirect", route, host),
-            f"{who or 'the server'} redirects requests on route {route} to {host}, which is not"
-            " followed: nothing of a request goes to a host that is of neither side; if its"
+            f"{who or 'the server'} redirects requests on route {route} to {redacted(host)}, which"
+            " is not followed: nothing of a request goes to a host that is of neither side; if its"
             " address has moved, change the base URL",
         )
 

@@ -44,6 +44,7 @@ from rollout_gate.http.request_shape import (
     path_of,
     same_origin,
 )
+from rollout_gate.secret import redacted
 
 _MOST_KEYS = 64
 """How many of TokenLab's keys, the latest in a rotation, are recognized in a request."""
@@ -54,6 +55,11 @@ _OF_A_SIGNATURE = re.compile(
 """Names of the query parameters beside a signature that look like a credential's."""
 _MOST_ADDRESSES = 16
 """How many hosts of a client's generations are remembered."""
+
+_LONG_WORD = re.compile(r"[A-Za-z0-9+/=]{20,}")
+"""What a key whose form is not known is like, if it has digits: long, and without a break."""
+_LIKE_ONE = "it looks like a credential"
+"""Why TokenLab is not sent a field."""
 
 _NO_BODY = RequestBody({}, strict=True)
 
@@ -273,7 +279,7 @@ class Router:
         if read is None:
             raw = form if body is None else body
             if side == "previous":
-                changed = self._without_own_key(decision.route, read, raw, headers)
+                changed = self._without_own_key(decision.route, read, raw, headers, url)
             else:
                 changed = self._without_their_key(decision.route, read, raw, headers, url)
         else:
@@ -310,21 +316,26 @@ class Router:
         if side == "tokenlab" and operation is not None and operation.has_requests:
             model = self._models.get(side, decision.model)
             changed, left = fields.with_requests(model, self._their_keys(headers, url))
-            self._say_left(decision.route, "field", left, "it looks like a credential")
+            self._say_left(decision.route, "field", left, _LIKE_ONE, headers, url)
             return changed
         if side == "tokenlab":
             known = () if fields.is_of_the_call else self._their_keys(headers, url)
             left = fields.credentials(known)
-            self._say_left(decision.route, "field", left, "it looks like a credential")
+            self._say_left(decision.route, "field", left, _LIKE_ONE, headers, url)
         else:
             left = fields.with_secret(self._known_keys())
-            self._say_own_key(decision.route, left)
+            self._say_own_key(decision.route, left, headers, url)
         other = model if call.model is None and model != asked else None
         is_changed = left or other is not None or fields.repeats
         return fields.changed(other, left) if is_changed else None
 
     def _without_own_key(
-        self, route: str, fields: RequestBody | None, raw: bytes | None, headers: Headers
+        self,
+        route: str,
+        fields: RequestBody | None,
+        raw: bytes | None,
+        headers: Headers,
+        url: str,
     ) -> bytes | None:
         """Return a body without TokenLab's key, None where it is unchanged.
 
@@ -337,7 +348,7 @@ class Router:
             changed = fields.changed(None, left) if left or fields.repeats else None
         else:
             changed, left = without_keys(raw, headers, keys) if raw else (None, [])
-        self._say_own_key(route, left)
+        self._say_own_key(route, left, headers, url)
         return changed
 
     def _without_their_key(
@@ -362,7 +373,7 @@ class Router:
         elif raw:
             known = [key for key in self._their_keys(headers, url) if len(key) >= LEAST_SECRET]
             changed, left = without_keys(raw, headers, known, "the previous provider")
-        self._say_left(route, "field", left, "it looks like a credential")
+        self._say_left(route, "field", left, _LIKE_ONE, headers, url)
         return changed
 
     def _their_keys(self, headers: Headers, url: str) -> list[str]:
@@ -394,7 +405,7 @@ class Router:
         route = came.subject.route or ""
         if self._is_tokenlab(came.url):
             return self._without_their_key(route, fields, raw, came.headers, came.url)
-        return self._without_own_key(route, fields, raw, came.headers)
+        return self._without_own_key(route, fields, raw, came.headers, came.url)
 
     def _at_its_own_url(
         self, came: Outgoing, fields: RequestBody | None, raw: bytes | None
@@ -434,12 +445,11 @@ class Router:
             query = parts.query
             known = [*credentials_in_query(query), *self._own_previous_key]
             headers, left = for_tokenlab(out.headers, self._forward, known)
-            self._say_headers_left(route, left)
+            self._say_headers_left(route, left, out.headers, came)
             if query:
                 query, dropped = query_for_tokenlab(query, self._their_keys(out.headers, came))
-                self._say_left(
-                    route, "query parameter", dropped, "TokenLab's contract has none such"
-                )
+                why = "TokenLab's contract has none such"
+                self._say_left(route, "query parameter", dropped, why, out.headers, came)
             credential = self._key()
         else:
             own = self._previous_key if self._may_have_own_key(out, route) else None
@@ -489,7 +499,7 @@ class Router:
             return replace(out, url=_with_query(parts.geturl(), query), headers=headers)
         known = [*credentials_in_query(parts.query), *self._own_previous_key]
         headers, left = for_tokenlab(out.headers, self._forward, known)
-        self._say_headers_left(route, left)
+        self._say_headers_left(route, left, out.headers, out.url)
         known = [*credentials_in(out.headers, "", self._forward), *self._own_previous_key]
         query, _ = query_without(parts.query, known)
         query = _without_credentials(query)
@@ -528,7 +538,7 @@ class Router:
             raise ValueError("the path has TokenLab's key, which no other host is sent")
         headers, left = for_previous(out.headers, keys, own=own, moved=moved)
         query, more = query_without(parts.query, keys)
-        self._say_own_key(route, left + more)
+        self._say_own_key(route, left + more, out.headers, came)
         return headers, _without_credentials(query) if own else query
 
     def _is_tokenlab(self, url: str) -> bool:
@@ -550,13 +560,27 @@ class Router:
         longer = [one for one in map(root_of, others) if len(path_of(one)) > len(path)]
         return not any(_is_below(url, one) for one in longer)
 
-    def _say_own_key(self, route: str, left: list[str]) -> None:
+    def _say_own_key(self, route: str, left: list[str], headers: Headers, url: str) -> None:
         if left:
+            shown = ", ".join(self._shown(name, headers, url) for name in left)
             self.gate.report(
                 ("own key", route),
                 f"requests on route {route} come with TokenLab's key, which the previous provider"
-                f" is not sent ({', '.join(left)}): {self.remedies.previous_key}",
+                f" is not sent ({shown}): {self.remedies.previous_key}",
             )
+
+    def _shown(self, name: str, headers: Headers, url: str) -> str:
+        """Return the name of a header, parameter or field as it may be shown.
+
+        A key may stand where a name does (``?sk-...``): one that is known, that has the form of
+        one, or that looks as random as one is not shown.
+        """
+        known = [*self._keys, *self._their_keys(headers, url)]
+        lowered = name.lower()
+        if any(len(key) >= LEAST_SECRET and key.lower() in lowered for key in known):
+            return "…"
+        text = _LONG_WORD.sub(_cut_if_random, redacted(name))
+        return text if len(text) <= 60 and text.isprintable() else f"{text[:60]!r}…"
 
     def _say_nowhere(self, route: str) -> None:
         self.gate.report(
@@ -582,30 +606,41 @@ class Router:
 
     def _say_route_is_unknown(self, route: str) -> None:
         if self.gate.file is not None:
-            name = f"route {route!r}" if route else "no route"
+            name = f"route {redacted(route)!r}" if route else "no route"
             self.gate.report(
                 ("route", route),
                 f"requests come with {name}, which the rollout file does not have: they go where"
                 " the SDK sends them, whatever the file's shares are; give client(gate, ROUTE)",
             )
 
-    def _say_headers_left(self, route: str, left: list[str]) -> None:
+    def _say_headers_left(self, route: str, left: list[str], headers: Headers, url: str) -> None:
         file = self.gate.file
         known = msgspec.structs.astuple(file.subject_headers) if left and file else ()
         left = [name for name in left if name not in known]
-        self._say_left(route, "header", left, self.remedies.forward)
+        self._say_left(route, "header", left, self.remedies.forward, headers, url)
 
     def _say_left(
-        self, route: str, what: Literal["header", "query parameter", "field"], names: list[str],
+        self,
+        route: str,
+        what: Literal["header", "query parameter", "field"],
+        names: list[str],
         why: str,
-    ) -> None:  # fmt: skip
+        headers: Headers,
+        url: str,
+    ) -> None:
+        """Report what TokenLab is not sent of a request that came with these headers and URL."""
         for name in names:
-            shown = name if len(name) <= 60 and name.isprintable() else f"{name[:60]!r}…"
+            shown = self._shown(name, headers, url)
             self.gate.report(
-                (what, route, name),
+                (what, route, shown),
                 f"requests on route {route} have the {what} {shown}, which TokenLab is not sent:"
                 f" {why}",
             )
+
+
+def _cut_if_random(found: re.Match[str]) -> str:
+    digits = sum(sign.isdigit() for sign in found[0])
+    return f"{found[0][:4]}…" if digits >= 4 else found[0]
 
 
 def creates_of(route_format: str, fields: RequestBody = _NO_BODY) -> Creates:

@@ -519,3 +519,31 @@ def test_a_target_beside_the_url_has_no_key_of_the_other_side(sides: TwoSides) -
             target = f"/v1/models?key={key}".encode()
             http.get(f"{host.url}/v1/models", extensions={"target": target})
             assert [one.target for one in host.received] == ["/v1/models"]
+
+
+FORMS = ("sk-0123456789abcdef", "AIza" + "x1y2z" * 7, "0123456789abcdef0123456789abcdef")
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+@pytest.mark.parametrize("key", [PREVIOUS, TOKENLAB, *FORMS])
+def test_a_key_in_place_of_a_name_is_not_told(
+    sides: TwoSides, caplog: pytest.LogCaptureFixture, percent: int, key: str
+) -> None:
+    write(sides, percent=percent)
+    told = told_of(sides)
+    more = {"Authorization": BEARER, f"X-{key}": TOKENLAB, key: "1", "X-Own": "1"}
+    with make(sides) as http:
+        for url in (sides.previous.url, sides.tokenlab.url):
+            for path in ("/v1/chat/completions", "/v1/models", f"/{'k' * 9}/sk-abcdefghijklmn"):
+                for body in ({**BODY, key: TOKENLAB}, {**BODY, key: {"api_key": PREVIOUS}}):
+                    http.post(f"{url}{path}?{key}={TOKENLAB}&a=1", json=body, headers=more)
+                http.post(f"{url}{path}", data={key: TOKENLAB}, headers=more)
+    with client(sides.gate, "sk-0123456789abcdef", org="acme", tokenlab_key=TOKENLAB) as http:
+        http.post(f"{sides.previous.url}/v1/chat/completions", json=BODY)
+    sides.gate.refresh()
+    said = "\n".join([*told, *caplog.messages]).lower()
+    assert said
+    assert key.lower() not in said
+    assert "sk-abcdefgh" not in said
+    if percent:
+        assert "header x-own" in said
