@@ -5,6 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -411,8 +412,7 @@ class Recorder:
         out, named = self._out, self._header("x-task-id")
         if out.creates and named is None:
             named = self.task.id if out.creates == "task" or self.task.is_task else None
-        task = out.task_id or named
-        return task and task[:MOST_ID]
+        return self.without_secret(out.task_id or named)
 
     def _may_name_ids(self) -> bool:
         """Whether the body may have ids for the log: searching it is faster than decoding it.
@@ -460,13 +460,15 @@ class Recorder:
         """
         if not text:
             return text
+        return "redacted" if self.has_secret(text) else redacted(text)[:most]
+
+    def has_secret(self, text: str) -> bool:
+        """Return whether a text has a credential in it with which the request was sent."""
         if self._secrets is None:
-            known = credentials_in(self._out.headers)
+            query = urlsplit(self._out.url).query if "?" in self._out.url else ""
+            known = credentials_in(self._out.headers, query)
             self._secrets = [secret for secret in known if len(secret) >= LEAST_SECRET]
-        for secret in self._secrets:
-            if secret in text:
-                return "redacted"
-        return redacted(text)[:most]
+        return any(secret in text for secret in self._secrets)
 
     def _elapsed_ms(self) -> float:
         # Not round(), which takes several microseconds to print the number and read it again.

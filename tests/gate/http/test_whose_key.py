@@ -9,6 +9,7 @@ import httpx
 import httpx2
 import pytest
 
+from rollout_gate import subject
 from rollout_gate.http import async_client, client
 from tests.support.loopback import PREVIOUS, TOKENLAB, Reply, TwoSides
 from tests.support.sdks import openai
@@ -547,3 +548,29 @@ def test_a_key_in_place_of_a_name_is_not_told(
     assert "sk-abcdefgh" not in said
     if percent:
         assert "header x-own" in said
+
+
+@pytest.mark.parametrize("percent", [0, 100])
+@pytest.mark.parametrize("where", ["header", "body", "path"])
+def test_a_credential_in_place_of_a_tasks_id_is_not_kept(
+    sides: TwoSides, percent: int, where: str
+) -> None:
+    write(sides, VIDEO, percent)
+    key = TOKENLAB if percent else PREVIOUS
+    headers = {"X-Task-Id": f"task {key}"} if where == "header" else {}
+    made = {"id": f"task {key}" if where == "body" else "task-1", "status": "queued"}
+    sides.tokenlab.answer = sides.previous.answer = lambda _: Reply(200, made, headers)
+    with make(sides, previous_key=PREVIOUS) as http:
+        with subject(job_id="job-1"):
+            http.post(f"{sides.previous.url}/v1/videos/generations", json={"model": "m"})
+        if where == "path":
+            host = sides.tokenlab if percent else sides.previous
+            theirs = PREVIOUS if not percent else "sk-0123456789abcdef"
+            http.get(f"{host.url}/v1/tasks/{theirs}", headers={"Authorization": BEARER})
+    lines = json.dumps(sides.lines())
+    assert '"task_id"' in lines
+    assert "canary" not in lines
+    assert "sk-01234" not in lines
+    if where != "body":  # which is kept, to be the answer to a repeated create
+        ledger = [path.read_bytes() for path in sides.path.parent.glob("rollout-jobs.sqlite3*")]
+        assert b"canary" not in b"".join(ledger)
