@@ -456,3 +456,64 @@ def test_lines_that_came_after_the_last_usable_one_are_told_at_the_start(
     later = Monitor(file, monitor.file)
     later.catch_up(NOW)
     assert later.unusable_words(NOW) == "", "as old for it as for who was there"
+
+
+GARBAGE_AGO = 2400
+
+
+def garbage(file: Path, lines: int) -> None:
+    with (file.parent / "access.jsonl").open("a", encoding="utf-8") as stream:
+        stream.write("garbage\n" * lines)
+
+
+def test_old_lines_that_cannot_be_used_are_no_new_alarm(file: Path, monitor: Monitor) -> None:
+    for ago in range(3000, 0, -1):
+        write(file, ago)
+        if ago == GARBAGE_AGO:
+            garbage(file, 500)
+    monitor.catch_up(NOW)
+    assert monitor.unusable.lines == 500
+    assert monitor.unusable_words(NOW) == ""
+    assert not monitor.mostly_unusable(NOW)
+    assert monitor.health("chat", "acme", NOW + 31).verdict.reason == "no data 32 s"
+    then = NOW - GARBAGE_AGO + 10
+    assert "500 lines of the access log cannot be used" in monitor.unusable_words(then)
+
+
+def test_new_lines_that_cannot_be_used_are_told_whenever_one_looks(
+    file: Path, monitor: Monitor
+) -> None:
+    for ago in range(600, 200, -1):
+        write(file, ago)
+        if ago == 550:
+            garbage(file, 90)
+    monitor.catch_up(NOW - 200)
+    garbage(file, 9)
+    monitor.catch_up(NOW - 190)
+    for ago in range(190, 0, -1):
+        write(file, ago)
+    monitor.catch_up(NOW)
+    later = Monitor(file, monitor.file)
+    later.catch_up(NOW)
+    for one in (monitor, later):
+        assert one.unusable_words(NOW).startswith("9 lines of the access log cannot be used")
+        assert one.mostly_unusable(NOW), "9 of 299"
+        assert not one.unusable_words(NOW + 200)
+        one.close()
+
+
+def test_a_line_of_no_generation_counts_as_usable(file: Path, monitor: Monitor) -> None:
+    log = AccessLog(file.parent / "access.jsonl")
+    for ago in range(250, 0, -1):
+        at = timestamp(datetime.fromtimestamp(NOW - ago, UTC))
+        log.append(
+            AccessLine(
+                ts=at, route="chat", org="acme", side="tokenlab", model="m", status=200,
+                latency_ms=9.0, operation="task_poll",
+            )
+        )  # fmt: skip
+    log.close()
+    garbage(file, 2)
+    monitor.catch_up(NOW)
+    assert "2 lines" in monitor.unusable_words(NOW)
+    assert not monitor.mostly_unusable(NOW)

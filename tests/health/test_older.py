@@ -124,6 +124,26 @@ def test_figures_are_those_of_the_whole_log(tmp_path: Path, span_s: float) -> No
     assert rest.begins_at > NOW - span_s / 2
 
 
+def test_unusable_lines_are_dated_by_the_usable_ones_next_to_them(tmp_path: Path) -> None:
+    path = tmp_path / "access.jsonl"
+    lines = some_lines(3000, 3000)  # one a second
+    too_long = b"x" * 70_000 + b"\n"
+    for at in (2_999, 2_000, 1_000, 200):
+        lines[at:at] = [b"not a line\n"] * 5 + [too_long]
+    path.write_bytes(b"".join(lines))
+    *_, follower = read_whole(path)
+    *_, rest, older = read_divided(path, 100_000)
+    assert {at: lines for at, (lines, _) in follower.unusable_times.by_second.items()} == {
+        int(NOW) - ago: 6 for ago in (1, 1_000, 2_000, 2_800)
+    }
+    both = {**older.unusable_at, **rest.unusable_times.by_second}
+    assert {at: lines for at, (lines, _) in both.items()} == {
+        int(NOW) - ago: 6 for ago in (1, 1_000, 2_000, 2_800)
+    }
+    assert follower.unusable_times.last == ()
+    assert 0 < sum(older.recent.values()) <= 600
+
+
 def test_lines_go_on_to_be_counted_after_what_is_older_came(tmp_path: Path) -> None:
     path = tmp_path / "access.jsonl"
     lines = some_lines(3000, 4000)

@@ -16,9 +16,9 @@ from rollout_console.guard.misrouted import Misrouted
 from rollout_console.guard.unsent import UnsentRequests
 from rollout_console.guard.writer_clocks import WriterClocks
 from rollout_console.guard.writers import Writers
-from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.multi_file import Log
 from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.unusable import Unusable
 from rollout_console.health.windows.batch import LABELS
 from rollout_console.health.windows.bins import Bins
 from rollout_console.health.windows.codes import is_request
@@ -182,8 +182,7 @@ class Ingestion:
                 self._label_bins[label].changed(names, oldest)
         self._errors.add(records, now)
         self._lines += len(records)
-        # Unusable lines have no timestamp: the log's mtime dates them the same in every process.
-        self._quality.arrived(len(records), self.unusable.lines, now - self._idle_s())
+        self._quality.arrived(records, self._follower.unusable_times, now)
         for route, org, _ in seen:
             self._see(route, org)
         self.last_line_at = max(self.last_line_at, *seen.values(), 0.0)
@@ -229,13 +228,6 @@ class Ingestion:
             for name in sorted(seen, key=seen.__getitem__)[: _MOST_SEEN // 10 + 1]:
                 del seen[name]
 
-    def _idle_s(self) -> float:
-        """Return the seconds since the log was last written to (mtime); 0 if unreadable."""
-        try:
-            return max(time.time() - self.log_path.stat().st_mtime, 0.0)
-        except OSError:
-            return 0.0
-
     def catch_up(self, now: float, most_s: float = ANSWER_S) -> None:
         """Read the log to its end and wait for the backfill; for one-shot commands.
 
@@ -275,7 +267,7 @@ class Ingestion:
         from rollout_console.health.backfill.reader import Backfill
 
         self._older_until = self._follower.begins_at
-        self._older = Backfill(stretches, self._windows, self._errors, now)
+        self._older = Backfill(stretches, self._windows, self._errors, now, self._older_until)
         return self._older
 
     def add_older(self, older: "Backfill", part: "Part | None") -> None:
@@ -287,7 +279,7 @@ class Ingestion:
         for reader in (self._org_bins, *self._label_bins.values()):
             reader.reset()
         if older.over:
-            self._quality.arrived(older.lines, self.unusable.lines)
+            self._quality.came_before(older.recent, older.unusable_at)
             self._older_told = (older.trouble, time.monotonic() + _TOLD_S)
             for route, org, _ in self._windows.kept.tracks:
                 if route is not None and org is not None:

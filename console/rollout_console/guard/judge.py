@@ -311,7 +311,7 @@ class Judge(Watch):
             ),
         )
         if found.signal == "data" and self.mostly_unusable(now):
-            lines = self.unusable.lines
+            lines = self.unusable_lately(now)
             found = Verdict(
                 "hold", f"{found.reason}: {counted(lines, 'line')} cannot be used", "data"
             )

@@ -67,7 +67,7 @@ class Watch(Ingestion):
     def unusable_words(self, now: float) -> str:
         """Return the count and reason of lines, or series, that cannot be used; empty without."""
         if self.prometheus is None:
-            return self._quality.unusable_words(self.unusable, now)
+            return self._quality.unusable_words(now)
         lines, why = self.unusable
         words = f"{counted(lines, 'series', 'series')} of Prometheus cannot be used"
         return f"{words}; the first: {why}" if lines else ""
@@ -75,6 +75,10 @@ class Watch(Ingestion):
     def skew_words(self, now: float) -> str:
         """Return the count of lines dated ahead of this host's clock; empty a while after them."""
         return self._quality.skew_words(now)
+
+    def unusable_lately(self, now: float) -> int:
+        """Return how many lines cannot be used of those that ``unusable_words`` is about."""
+        return self._quality.unusable_lately(now).lines
 
     def mostly_unusable(self, now: float) -> bool:
         """Whether so many of the newest lines are unusable that figures are not to be trusted."""

@@ -18,8 +18,8 @@ from rollout_console.common.child_process import read_frame, start_child
 from rollout_console.health.backfill.segment import LogSegment, shares
 from rollout_console.health.backfill.transfer import End, Frame, Intake, decode
 from rollout_console.health.backfill.worker import Order
-from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.rotation import log_of
+from rollout_console.health.log.unusable import Unusable, add_at
 from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
 
@@ -36,17 +36,27 @@ class Backfill:
     ``next`` blocks, and may run in another thread; everything else belongs to the thread that owns
     the windows. ``over`` is set after the last frame, ``complete`` where all was read.
     ``begins_at`` is the time since which the data has no gap (epoch seconds; -inf where nothing
-    was left out), ``trouble`` the error in one sentence. Takes over the file descriptors of the
-    segments, and closes them.
+    was left out), ``trouble`` the error in one sentence. ``recent`` counts the newest usable lines
+    by second, ``unusable_at`` the unusable ones. Takes over the file descriptors of the segments,
+    and closes them.
     """
 
     def __init__(
-        self, stretches: Sequence[LogSegment], windows: Windows, errors: TopErrors, now: float
+        self,
+        stretches: Sequence[LogSegment],
+        windows: Windows,
+        errors: TopErrors,
+        now: float,
+        until: float = -inf,
     ) -> None:
+        """``until`` is the time of the first line after them, -inf where it is not known."""
         self.over = False
         self.complete = False
         self.lines = 0
         self.unusable = Unusable()
+        self.unusable_at: dict[int, Unusable] = {}
+        self.recent: dict[int, int] = {}
+        self._until = until
         self.begins_at = -inf
         self.trouble = ""
         self._several = len({log_of(Path(one.path).name) for one in stretches}) > 1
@@ -108,6 +118,18 @@ class Backfill:
             self.lines += frame.lines
             self.unusable = frame.unusable.plus(self.unusable)  # the newest share arrives first
             self.trouble = self.trouble or frame.trouble
+            self._date(frame)
+
+    def _date(self, end: End) -> None:
+        """Take over when lines were written; those at the end of a share are dated by the next."""
+        for second, count in end.recent.items():
+            self.recent[second] = self.recent.get(second, 0) + count
+        for second, lines in end.unusable_at.items():
+            add_at(self.unusable_at, second, lines)
+        if end.undated.lines and self._until > -inf:
+            add_at(self.unusable_at, int(self._until), end.undated)
+        if end.first_at is not None:
+            self._until = end.first_at
 
     def _conclude(self) -> None:
         """Set how far back the figures reach without a gap, and whether they are complete."""

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import msgspec
 
-from rollout_console.health.log.lines import MAX_LINE, LineCutter, Unusable
+from rollout_console.health.log.lines import MAX_LINE, LineCutter
 from rollout_console.health.log.sources import MOST_PACKED, FileSource, PackedSource
+from rollout_console.health.log.unusable import Unusable
 
 _CHUNK_BYTES = 120 * 1024
 _FEWER = 0.2

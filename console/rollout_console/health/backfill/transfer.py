@@ -6,7 +6,7 @@ from math import inf
 
 import msgspec
 
-from rollout_console.health.log.lines import ALL_USABLE, Unusable
+from rollout_console.health.log.unusable import ALL_USABLE, Unusable
 from rollout_console.health.windows.batch import Labelled, Named
 from rollout_console.health.windows.series import Track, see
 from rollout_console.health.windows.shared_slot_counts import PartsOfOne
@@ -75,7 +75,8 @@ class End(msgspec.Struct, tag=True):
     ``begins_at`` is the time since which the data has no gap, in epoch seconds; None where nothing
     was left out. ``first_at`` is the time of the first line, None without any. ``gap`` is set
     where lines are missing between the last one and the next share. ``trouble`` is the error in
-    one sentence, empty without one.
+    one sentence, empty without one. ``recent`` are the newest usable lines by second,
+    ``unusable_at`` the unusable ones, and ``undated`` those that no usable line here follows.
     """
 
     lines: int
@@ -88,6 +89,9 @@ class End(msgspec.Struct, tag=True):
     first_at: float | None
     gap: bool
     trouble: str
+    recent: dict[int, int] = {}
+    unusable_at: dict[int, Unusable] = {}
+    undated: Unusable = ALL_USABLE
 
 
 Frame = Tracks | LabelTracks | Day | Errors | End
@@ -136,6 +140,9 @@ def end_of(
     first_at: float | None = None,
     gap: bool = False,
     trouble: str = "",
+    recent: dict[int, int] | None = None,
+    unusable_at: dict[int, Unusable] | None = None,
+    undated: Unusable = ALL_USABLE,
 ) -> End:
     """Return the End frame that follows the frames of these windows."""
     return End(
@@ -149,6 +156,9 @@ def end_of(
         first_at,
         gap,
         trouble,
+        recent or {},
+        unusable_at or {},
+        undated,
     )
 
 

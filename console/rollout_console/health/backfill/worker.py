@@ -15,7 +15,8 @@ from rollout_console.common.child_process import frame_of
 from rollout_console.common.standard_streams import buffer_standard_streams
 from rollout_console.health.backfill.segment import LogSegment, StretchReader
 from rollout_console.health.backfill.transfer import End, encode, end_of, frames
-from rollout_console.health.log.lines import Unusable, decoded
+from rollout_console.health.log.lines import TOO_LONG, decoded
+from rollout_console.health.log.unusable import RECENT_S, LineDater, Unusable, count_recent
 from rollout_console.health.windows.top_errors import TopErrors
 from rollout_console.health.windows.windows import Windows
 
@@ -40,6 +41,8 @@ class Reading:
         self.errors = TopErrors()
         self.lines = 0
         self.unusable = Unusable()
+        self.dater = LineDater()
+        self.recent: dict[int, int] = {}
         self.begins_at = -inf
         self.first_at: float | None = None
         self.gap = False
@@ -52,7 +55,9 @@ class Reading:
         reader = StretchReader(stretch)
         self.gap = self.gap or stretch.cut
         for whole in reader.lines():
-            records, unusable = decoded(whole)
+            self.dater.discarded(self.unusable.lines + reader.unusable.lines, TOO_LONG.why)
+            records, unusable = decoded(whole, dater=self.dater)
+            count_recent(records, self._now - RECENT_S, self.recent)
             self.lines += len(records)
             self.unusable = self.unusable.plus(unusable)
             if records and self.first_at is None:
@@ -64,6 +69,7 @@ class Reading:
             if self._batch.lines >= _AT_ONCE:
                 self.count()
         self.unusable = self.unusable.plus(reader.unusable)
+        self.dater.discarded(self.unusable.lines, TOO_LONG.why)
         self.trouble = self.trouble or reader.trouble
         self.gap = self.gap or bool(reader.trouble)
 
@@ -77,6 +83,9 @@ class Reading:
             first_at=self.first_at,
             gap=self.gap,
             trouble=self.trouble,
+            recent=self.recent,
+            unusable_at=self.dater.found(),
+            undated=self.dater.waiting,
         )
 
     def count(self) -> None:

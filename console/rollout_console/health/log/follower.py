@@ -12,7 +12,7 @@ from typing import Literal
 
 from rollout_console.health.backfill.planning import MOST_FILES, Past
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.lines import Unusable, decoded, decoder_of
+from rollout_console.health.log.lines import TOO_LONG, decoded, decoder_of
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import Identity, Rotated, copies_of, rotated, start_of
 from rollout_console.health.log.sources import (
@@ -23,6 +23,12 @@ from rollout_console.health.log.sources import (
     cannot_be_read,
     copy_of,
     opened,
+)
+from rollout_console.health.log.unusable import (
+    NO_TIMES,
+    LineDater,
+    Unusable,
+    UnusableTimes,
 )
 
 NOT_YET = "it begins with the first request through the gate"
@@ -50,9 +56,9 @@ class LogFollower:
     After a rotation the rotated file is read to its end, then any file that was created and rotated
     since the last poll, then the new one. A missing or unreadable log sets ``trouble`` to one
     sentence, and each poll tries again. Lines that are not access-log records are counted in
-    ``unusable``. ``begins_at`` is the time (epoch seconds) since which every line is read here:
-    that of the first record where there are older ones, or of the first after a corrupt file.
-    The records are of ``shape``, a subclass that decodes more fields.
+    ``unusable``, and dated in ``unusable_times``. ``begins_at`` is the time (epoch seconds) since
+    which every line is read here: that of the first record where there are older ones, or of the
+    first after a corrupt file. The records are of ``shape``, a subclass that decodes more fields.
     """
 
     is_partial = False
@@ -90,6 +96,8 @@ class LogFollower:
         self._lingering: list[tuple[FileSource, float]] = []
         self._known: deque[tuple[Identity, bytes]] = deque(maxlen=_KNOWN)
         self._unusable = Unusable()
+        self.unusable_times = NO_TIMES
+        self._dater, self._published = LineDater(), 0
         self._told = ("", 0.0)
 
     @property
@@ -110,7 +118,8 @@ class LogFollower:
         self.behind = self.missing = self.unreadable = False
         try:
             for whole in self._wholes(max_bytes):
-                more, unusable = decoded(whole, self._decoder)
+                self._dater.discarded(self.unusable.lines, TOO_LONG.why)
+                more, unusable = decoded(whole, self._decoder, self._dater)
                 self._unusable = self._unusable.plus(unusable)
                 records += more
                 if self._cut and more:
@@ -122,7 +131,24 @@ class LogFollower:
             # Records read so far are returned; the next poll resumes the files that are open.
             self.unreadable = True
             self.trouble = f"{cannot_be_read(self.path, error)}{TRYING}"
+        self._publish_times(came=bool(records))
         return records
+
+    def _publish_times(self, *, came: bool) -> None:
+        """Publish ``unusable_times`` anew, where unusable lines came, or usable ones after them."""
+        self._dater.discarded(self.unusable.lines, TOO_LONG.why)
+        if self._dater.noted == self._published and not (came and self.unusable_times.last):
+            return
+        self._published, waiting = self._dater.noted, self._dater.waiting
+        last = ((self._modified(), waiting),) if waiting.lines else ()
+        self.unusable_times = UnusableTimes(self._dater.found(), last)
+
+    def _modified(self) -> float:
+        """Return when the log was written to last (mtime); now where that cannot be read."""
+        try:
+            return self.path.stat().st_mtime
+        except OSError:
+            return time.time()
 
     def take_older(self) -> list[LogSegment]:
         """Hand over the segments older than the first line here, oldest first, for backfill.

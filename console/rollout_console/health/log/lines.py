@@ -3,11 +3,12 @@
 import re
 from contextlib import suppress
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
 from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.unusable import ALL_USABLE, LineDater, Unusable
 from rollout_gate.untrusted import UndecodableError, decode_json
 
 MAX_LINE = 64 * 1024
@@ -17,20 +18,7 @@ _decoder = msgspec.json.Decoder(AccessRecord)
 _FIELD = r" - at `\$\.(\w+)`$"
 _TIME = "is no RFC 3339 time with a zone, such as 2026-11-25T10:00:00.000Z"
 
-
-class Unusable(NamedTuple):
-    """Lines that are not access-log records: their count, and what is wrong with the first."""
-
-    lines: int = 0
-    why: str = ""
-
-    def plus(self, other: "Unusable") -> "Unusable":
-        """Return the sum of these and later ones; the reason is that of the earlier."""
-        return Unusable(self.lines + other.lines, self.why or other.why)
-
-
-ALL_USABLE = Unusable()
-_TOO_LONG = Unusable(1, f"it is longer than {MAX_LINE // 1024} KiB")
+TOO_LONG = Unusable(1, f"it is longer than {MAX_LINE // 1024} KiB")
 
 
 class LineCutter:
@@ -60,7 +48,7 @@ class LineCutter:
             self._skipping = False
         if len(rest) > MAX_LINE:
             if not self._skipping:
-                self.unusable = self.unusable.plus(_TOO_LONG)
+                self.unusable = self.unusable.plus(TOO_LONG)
             rest, self._skipping = b"", True
         self._rest = b"" if self._skipping else rest
         return whole
@@ -78,11 +66,14 @@ def decoder_of(shape: type[AccessRecord]) -> msgspec.json.Decoder[Any]:
 
 
 def decoded(
-    whole: bytes, decoder: msgspec.json.Decoder[Any] = _decoder
+    whole: bytes,
+    decoder: msgspec.json.Decoder[Any] = _decoder,
+    dater: LineDater | None = None,
 ) -> tuple[list[AccessRecord], Unusable]:
     """Decode complete lines; return the records and the unusable lines, which blank ones are not.
 
     ``decoder`` is of AccessRecord, or of a subclass with more fields of the line (`decoder_of`).
+    ``dater`` is told of both, in their order.
 
     A batch that does not decode as JSON Lines is bisected down to the bad lines.
     """
@@ -92,30 +83,38 @@ def decoded(
         with suppress(ValueError, RecursionError):
             records: list[AccessRecord] = decoder.decode_lines(whole)
             if len(records) == whole.count(b"\n"):
+                if dater is not None and records:
+                    dater.usable(records[0], records[-1])
                 return records, ALL_USABLE
     middle = whole.find(b"\n", len(whole) // 2) + 1
     if len(whole) <= _SMALL or not 0 < middle < len(whole):
-        return _one_by_one(whole, decoder)
+        return _one_by_one(whole, decoder, dater)
     # Bisect: a few bad lines must not cost the batch decode of all others.
-    first, unusable = decoded(whole[:middle], decoder)
-    second, more = decoded(whole[middle:], decoder)
+    first, unusable = decoded(whole[:middle], decoder, dater)
+    second, more = decoded(whole[middle:], decoder, dater)
     return first + second, unusable.plus(more)
 
 
 def _one_by_one(
-    whole: bytes, decoder: msgspec.json.Decoder[Any]
+    whole: bytes, decoder: msgspec.json.Decoder[Any], dater: LineDater | None
 ) -> tuple[list[AccessRecord], Unusable]:
+    dater = dater or LineDater()
     records, unusable = [], ALL_USABLE
     for line in whole.split(b"\n"):
         if not line or line.isspace():
             continue
-        if len(line) > MAX_LINE:
-            unusable = unusable.plus(_TOO_LONG)
-            continue
-        try:
-            records.append(decode_json(line, decoder))
-        except UndecodableError as error:
-            unusable = unusable.plus(Unusable(1, _why(str(error))))
+        found = TOO_LONG
+        if len(line) <= MAX_LINE:
+            try:
+                record = decode_json(line, decoder)
+            except UndecodableError as error:
+                found = Unusable(1, _why(str(error)))
+            else:
+                records.append(record)
+                dater.usable(record, record)
+                continue
+        unusable = unusable.plus(found)
+        dater.unusable(found)
     return records, unusable
 
 

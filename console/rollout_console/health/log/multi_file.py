@@ -19,10 +19,10 @@ from rollout_console.health.log.follower import (
     any_begins,
     no_log_yet,
 )
-from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.rotation import Identity, Rotated, log_of, start_of
 from rollout_console.health.log.sources import Place, cannot_be_read
+from rollout_console.health.log.unusable import NO_TIMES, Unusable, UnusableTimes, joined
 
 MOST_FILES = 64
 PROBES = ".probes.jsonl"
@@ -70,6 +70,11 @@ class Log(Protocol):
     @property
     def unusable(self) -> Unusable:
         """The count of lines that are not access-log records, and what is wrong with the first."""
+        ...
+
+    @property
+    def unusable_times(self) -> UnusableTimes:
+        """When the newest of those lines were written; what is returned does not change."""
         ...
 
     def poll(self, max_bytes: int = ...) -> list[AccessRecord]:
@@ -122,6 +127,7 @@ class LogSet:
         self._left_at: dict[Path, Place] = {}
         self._read = deque[tuple[Identity, bytes]](maxlen=_MOST_LEFT)
         self._unusable = Unusable()
+        self._times_left = NO_TIMES
 
     @property
     def unusable(self) -> Unusable:
@@ -130,6 +136,12 @@ class LogSet:
         for path, follower in self._followers.items():
             found = found.plus(_named(path, follower.unusable))
         return found
+
+    @property
+    def unusable_times(self) -> UnusableTimes:
+        """When the newest unusable lines of each file were written."""
+        own = (_named_times(path, one.unusable_times) for path, one in self._followers.items())
+        return joined([self._times_left, *own])
 
     def poll(self, max_bytes: int = 4 * 1024 * 1024) -> list[AccessRecord]:
         """Return new records, from at most about ``max_bytes`` bytes of all files together."""
@@ -261,6 +273,7 @@ class LogSet:
         self._read += follower.known
         follower.close()
         self._unusable = self._unusable.plus(_named(path, follower.unusable))
+        self._times_left = joined([self._times_left, _named_times(path, follower.unusable_times)])
         if place is not None:
             place.cutter.unusable = Unusable()  # they are counted
             self._left_at[path] = place
@@ -320,6 +333,12 @@ def _names(path: Path) -> tuple[list[str], str]:
 def _named(path: Path, unusable: Unusable) -> Unusable:
     """Prefix the reason with the file's name."""
     return unusable._replace(why=f"{path.name}: {unusable.why}") if unusable.lines else unusable
+
+
+def _named_times(path: Path, times: UnusableTimes) -> UnusableTimes:
+    """Prefix the reasons with the file's name."""
+    by_second = {second: _named(path, lines) for second, lines in times.by_second.items()}
+    return UnusableTimes(by_second, tuple((at, _named(path, lines)) for at, lines in times.last))
 
 
 def open_log(

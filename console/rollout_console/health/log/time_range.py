@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from rollout_console.health.log.follower import TRYING
-from rollout_console.health.log.lines import MAX_LINE, Unusable, decoded
+from rollout_console.health.log.lines import MAX_LINE, decoded
 from rollout_console.health.log.multi_file import is_pattern, open_log
 from rollout_console.health.log.record import AccessRecord
 from rollout_console.health.log.sources import FileSource
+from rollout_console.health.log.unusable import Unusable
 
 _CHUNK_BYTES = 1024 * 1024
 _MOST_BYTES = 64 * 1024**3

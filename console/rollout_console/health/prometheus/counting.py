@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import inf
 from typing import NamedTuple
 
-from rollout_console.health.log.lines import Unusable
 from rollout_console.health.log.record import StatusClass, classify
+from rollout_console.health.log.unusable import Unusable
 from rollout_console.health.prometheus.answers import Native, Series, number_of
 from rollout_console.health.windows.codes import (
     BAD,

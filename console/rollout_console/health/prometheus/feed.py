@@ -15,8 +15,8 @@ from queue import Empty, Full, Queue
 import msgspec
 
 from rollout_console.health.backfill.segment import LogSegment
-from rollout_console.health.log.lines import ALL_USABLE, Unusable
 from rollout_console.health.log.record import AccessRecord
+from rollout_console.health.log.unusable import ALL_USABLE, NO_TIMES, Unusable
 from rollout_console.health.prometheus.counting import above
 from rollout_console.health.prometheus.errors import PrometheusError
 from rollout_console.health.prometheus.reader import Reader, State
@@ -68,6 +68,7 @@ class PrometheusFeed:
     # -- as a log --------------------------------------------------------------------------------
 
     is_partial = False
+    unusable_times = NO_TIMES
 
     @property
     def trouble(self) -> str:

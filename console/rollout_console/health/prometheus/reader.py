@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from rollout_console.common.listing import counted
-from rollout_console.health.log.lines import ALL_USABLE, Unusable
+from rollout_console.health.log.unusable import ALL_USABLE, Unusable
 from rollout_console.health.prometheus.answers import Series, number_of
 from rollout_console.health.prometheus.counting import Amounts, Bounds, Counting, Key
 from rollout_console.health.prometheus.errors import PrometheusError

@@ -117,7 +117,7 @@ def data_age(monitor: Monitor, now: float) -> tuple[str, str]:
     if monitor.prometheus is not None:
         return _prometheus_age(monitor, now)
     if monitor.unusable_words(now) and monitor.mostly_unusable(now):
-        return f"  {counted(monitor.unusable.lines, 'line')} unusable", "$error bold"
+        return f"  {counted(monitor.unusable_lately(now), 'line')} unusable", "$error bold"
     age = monitor.age_s(now)
     if age is None:
         reads = monitor.behind or monitor.reads_older
