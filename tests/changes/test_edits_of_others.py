@@ -1,17 +1,22 @@
 """Edits by others: what they did in words, whose they were, and what is told when a latch goes."""
 
 import itertools
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from rollout_console.changes.external_edits import described, gives_back
 from rollout_console.changes.recorded import Moved, moved_by
+from rollout_console.changes.settings_diff import guard_differences, other_differences
 from rollout_console.changes.switch import Switch
 from rollout_console.common.write_access import WriteAccess
 from rollout_console.history.actor import Actor
 from rollout_console.history.history import History
 from rollout_console.history.location import history_of
+from rollout_gate.file.model import PreviousPrice
 from rollout_gate.file.parse import parse
 
 HEAD = (
@@ -41,6 +46,123 @@ HEAD = (
 def test_what_an_edit_did_is_said_in_words(old: str, new: str, words: str) -> None:
     assert old in HEAD
     assert described(HEAD.encode(), HEAD.replace(old, new).encode()).words == words
+
+
+FULL = """schema = 1
+algorithm = "fractional-v3"
+[tokenlab]
+profile = "prod"
+[health]
+access_log = "access.jsonl"
+[guard]
+mode = "enforce"
+max_5xx_percent = 2
+window = "5m"
+[ramp]
+steps = [1, 5, 100]
+bake = "15m"
+[budgets.team]
+limit_usd = 100
+per = "day"
+[routes.chat]
+format = "openai_chat_completions"
+model = "m"
+previous_base_url = "https://api.openai.com/v1"
+default_percent = 0
+[routes.chat.guard]
+max_4xx_percent = 7
+[routes.chat.orgs]
+acme = 25
+stark = 100
+[routes.claude]
+format = "anthropic_messages"
+model = "m"
+"""
+URL = "https://api.openai.com/v1"
+
+
+@pytest.mark.parametrize(
+    ("edits", "words"),
+    [
+        ({'"enforce"': '"hold"'}, "guard mode enforce to hold"),
+        ({'"enforce"': '"hold"', "acme = 25": "acme = 50"},
+         "chat / acme 25% to 50%; guard mode enforce to hold"),
+        ({"max_5xx_percent = 2": "max_5xx_percent = 50", URL: "https://a.b/v2"},
+         f"guard max_5xx_percent 2 to 50; chat previous_base_url {URL} to https://a.b/v2"),
+        ({"max_4xx_percent = 7": 'max_4xx_percent = 7\nmode = "observe"'},
+         "chat guard mode enforce to observe"),
+        ({"[routes.chat.guard]": '[routes.chat.guard.modes]\nbad = "observe"\n[routes.chat.guard]'},
+         "chat guard modes bad none to observe"),
+        ({'window = "5m"': 'window = "90s"', "max_4xx_percent = 7": "max_4xx_percent = 9"},
+         "guard window 5m to 90s; chat guard max_4xx_percent 7 to 9"),
+        ({'bake = "15m"': 'bake = "90s"\nfreeze = ["22:00 - 06:00"]', "5, 100": "50, 100"},
+         "ramp freeze none to 22:00 - 06:00; ramp steps 1, 5, 100 to 1, 50, 100;"
+         " ramp bake 15m to 90s"),
+        ({"limit_usd = 100": 'limit_usd = 250.5\nat_limit = "lower"'},
+         "budgets team limit_usd 100 to 250.5; budgets team at_limit hold to lower"),
+        ({"[budgets.team]\nlimit_usd = 100\nper = \"day\"\n": ""}, "budgets team taken out"),
+        ({'"prod"': '"test"', "access.jsonl": "other.jsonl"},
+         "profile prod to test; access_log access.jsonl to other.jsonl"),
+    ],
+)  # fmt: skip
+def test_an_edit_of_what_is_no_share_is_said_too(edits: dict[str, str], words: str) -> None:
+    edited = FULL
+    for old, new in edits.items():
+        assert old in edited
+        edited = edited.replace(old, new, 1)
+    assert described(FULL.encode(), edited.encode()).words == words
+
+
+def other(value: Any) -> Any:
+    """Another value of the same kind."""
+    if isinstance(value, str):
+        return f"{value}x"
+    if isinstance(value, Mapping):
+        return {**value, "bad": "observe"}
+    if isinstance(value, tuple):
+        return (*value, 1)
+    if isinstance(value, msgspec.Struct):
+        return msgspec.structs.replace(value, org="x-org")
+    return PreviousPrice() if value is None else value + 1
+
+
+@pytest.mark.parametrize("table", ["guard", "ramp", "route", "file"])
+def test_no_value_of_the_file_changes_unsaid(table: str) -> None:
+    """Also one whose field is added later."""
+    one = parse(FULL.encode())
+    derived = {"revision", "warnings", "name", "hash_prefix"}
+    traffic = {"rolled_back", "default_points", "orgs", "keys", "flags", "routes"}
+    of = {"guard": one.guard, "ramp": one.ramp, "route": one.routes["chat"], "file": one}[table]
+    for field in {*of.__struct_fields__} - derived - traffic - {"guard", "ramp", "budgets"}:
+        changed: Any = msgspec.structs.replace(of, **{field: other(getattr(of, field))})
+        if table == "route":
+            two = msgspec.structs.replace(one, routes={**one.routes, "chat": changed})
+        else:
+            two = changed if table == "file" else msgspec.structs.replace(one, **{table: changed})
+        said = [*guard_differences(one, two), *other_differences(one, two)]
+        assert len(said) == 1, field
+        assert field.removesuffix("_s") in said[0]
+
+
+def test_a_disarmed_guard_is_named_however_many_shares_differ() -> None:
+    shares = "".join(f"org-{number} = 1\n" for number in range(8))
+    edited = FULL.replace("stark = 100\n", f"stark = 100\n{shares}").replace('"enforce"', '"hold"')
+    words = described(FULL.encode(), edited.encode()).words.split("; ")
+    assert words[3:] == ["chat / org-3 no line to 1%", "guard mode enforce to hold", "and 4 more"]
+
+
+@pytest.mark.parametrize(
+    ("secret", "then", "words"),
+    [
+        ("https://jo:hunter2@a.b", "https://jo:hunter3@a.b", "changed"),
+        ("https://hunter2@a.b", "https://c.d", "https://…@a.b to https://c.d"),
+    ],
+)
+def test_no_password_of_a_url_is_said(secret: str, then: str, words: str) -> None:
+    one, two = (
+        msgspec.structs.replace(parse(FULL.encode()), base_url=url) for url in (secret, then)
+    )
+    assert list(other_differences(one, two)) == [f"base_url {words}"]
 
 
 def test_of_many_differences_a_few_are_named() -> None:

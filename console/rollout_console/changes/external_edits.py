@@ -6,6 +6,7 @@ from itertools import islice
 
 from rollout_console.changes.effect_words import spoken_value
 from rollout_console.changes.recorded import to_json
+from rollout_console.changes.settings_diff import guard_differences, other_differences
 from rollout_console.changes.traffic_diff import DEFAULT_SHARE, moves
 from rollout_console.common.durations import spoken_change, target_text
 from rollout_console.history.actor import Actor
@@ -17,6 +18,7 @@ from rollout_gate.file.percent import percent_text
 
 MOST_SAID = 5
 """Limit of the differences that are named; the rest is counted."""
+_MOST_COUNTED = 1_000
 
 _STAMP = r"# \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ ([^\s@]{1,64})@([^\s:]{1,64}): "
 _ROLLED_BACK = "rolled back"
@@ -29,10 +31,7 @@ def described(before: bytes, after: bytes) -> Edited:
         one, two = parse(before), parse(after)
     except FileError:
         return Edited("")
-    words = list(islice(_differences(one, two), 1000))
-    said = "; ".join(words[:MOST_SAID])
-    if len(words) > MOST_SAID:
-        said += f"; and {len(words) - MOST_SAID:,} more"
+    said = _said(one, two)
     found = moves(one, two)
     only = found[0] if len(found) == 1 else None
     return Edited(
@@ -42,6 +41,20 @@ def described(before: bytes, after: bytes) -> Edited:
         only.route if only is not None else None,
         only.org if only is not None else None,
     )
+
+
+def _said(one: RolloutFile, two: RolloutFile) -> str:
+    """Name the first differences, and count the rest: traffic, then the guard, then all others.
+
+    A guard that is disarmed is one of those that are named, however many shares differ.
+    """
+    traffic = list(islice(_differences(one, two), _MOST_COUNTED))
+    guard = list(islice(guard_differences(one, two), _MOST_COUNTED))
+    words = [*traffic, *guard, *other_differences(one, two)]
+    if guard and len(traffic) >= MOST_SAID:
+        words.insert(MOST_SAID - 1, words.pop(len(traffic)))
+    more = f"; and {len(words) - MOST_SAID:,} more" if len(words) > MOST_SAID else ""
+    return "; ".join(words[:MOST_SAID]) + more
 
 
 def gives_back(before: RolloutFile, after: RolloutFile) -> bool:
@@ -124,10 +137,6 @@ def _of_route(name: str, old: Route, new: Route) -> Iterator[str]:
             )
             if was != now:
                 yield f"{name} / {kind} {alias} {was} to {now}"
-    for field in ("model", "phase", "format", "previous_base_url"):
-        before, after = (str(getattr(route, field)) or "none" for route in (old, new))
-        if before != after:
-            yield f"{name} {field} {before} to {after}"
 
 
 def _line(route: Route, org: str) -> str:
