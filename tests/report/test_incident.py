@@ -211,7 +211,31 @@ def test_no_bad_request_at_all(file: Path) -> None:
     assert "No bad request of `chat`" in text
     assert "None: no request on TokenLab was bad." in text
     assert "no request of it came to TokenLab after the rollback" in text
+    assert "`jo@gw-01` rolled back at 2026-10-01 12:00:40Z (`5xx`)." in text
+    assert "During: from 2026-10-01 12:00:40Z, the rollback, to the last request on" in text
+    assert "the first bad request" not in text
     ElementTree.fromstring(as_svg(one))
+
+
+def test_a_bad_request_that_came_after_the_rollback_is_none_it_began_with(file: Path) -> None:
+    good = [line(NOON - 200 + i) for i in range(230)]
+    written(log_of(file), [*good, line(NOON + 43, status=503)])
+    roll_back(file, NOON + 40.5)
+    text = as_markdown(found(file))
+    assert "At 2026-10-01 12:00:43Z TokenLab gave the first bad answer" in text
+    assert "`jo@gw-01` rolled back at 2026-10-01 12:00:40Z (`5xx`)." in text
+    assert "from 2026-10-01 12:00:40Z, the rollback, to the last request on TokenLab." in text
+
+
+def test_of_a_time_that_is_asked_for_no_bad_request_is_made_up(file: Path) -> None:
+    few = [line(NOON - 1000 + i, status=503 if i == 700 else 200) for i in range(1000)]
+    written(log_of(file), few)
+    text = as_markdown(found(file, Asked(since=NOON - 900)))
+    assert "from 2026-10-01 11:45:00Z, as asked for, to the end of the time asked for." in text
+    roll_back(file, NOON)
+    text = as_markdown(found(file, Asked(since=NOON - 900)))
+    assert "rolled back 5 m after the first bad request (`5xx`)." in text
+    assert "from 2026-10-01 11:45:00Z, as asked for, to the last request on TokenLab." in text
 
 
 @pytest.mark.parametrize(("took_s", "drained"), [(500, True), (600, False)])

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from math import inf, nextafter
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 from msgspec.structs import replace
@@ -57,6 +58,9 @@ _FINE_UP_TO_S = 8 * 3600.0
 _COARSE_S = 10
 
 
+Onset = Literal["bad", "rollback", "asked"]
+
+
 class Asked(msgspec.Struct, frozen=True):
     """Which incident is meant: that of a rollback's revision, around a time, or since a time.
 
@@ -87,6 +91,8 @@ class Incident(msgspec.Struct, frozen=True):
     ``first_bad`` is None where no request of it was bad, ``alert`` where the guard's test had too
     little evidence. ``drained`` is proven where ``drained_at`` was followed by quiet; ``after`` are
     the requests that TokenLab still had. ``log_words`` say what is wrong with the log.
+    ``begins_with`` is what it begins with: its first bad request, its first rollback, or what was
+    asked for.
     """
 
     scope: Scope
@@ -102,6 +108,7 @@ class Incident(msgspec.Struct, frozen=True):
     file_name: str
     made_at: float
     log_words: Sequence[str]
+    begins_with: Onset = "bad"
     jobs: JobEnds = NO_JOB_ENDS
 
     @property
@@ -111,7 +118,7 @@ class Incident(msgspec.Struct, frozen=True):
 
     @property
     def during(self) -> Phase:
-        """From the first bad request to the last on TokenLab."""
+        """From the first bad request to the last on TokenLab; see ``begins_with``."""
         return self.phases[1]
 
     @property
@@ -171,7 +178,7 @@ def find_incident(
     for records in log.between(looked.since, looked.until):
         seconds.add(records)
     tripped = _active(list(_tripped(file, seconds, width)), scope, file.guard.window_s)
-    begin = _begin(seconds, scope, tripped, looked)
+    begin, begins_with = _begin(seconds, scope, tripped, looked)
     drained_at, drained = _drained(seconds, scope, log.last_at, looked.until)
     # The last request on TokenLab is of the incident, and the end of a phase is exclusive.
     end = nextafter(max(drained_at, begin), inf) if scope.rollbacks else looked.until
@@ -203,6 +210,7 @@ def find_incident(
         file_name=name or path.name,
         made_at=now,
         log_words=_log_words(log, again, begin - margin) + ([jobs.trouble] if jobs.trouble else []),
+        begins_with=begins_with,
         jobs=jobs,
     )
 
@@ -327,12 +335,18 @@ def _active(found: Sequence[Tripped], scope: Scope, window_s: float) -> list[Tri
     ]
 
 
-def _begin(seconds: Seconds, scope: Scope, tripped: Sequence[Tripped], looked: _Range) -> float:
-    """Return the second of the first bad request: the onset, or one shortly before the rollback."""
+def _begin(
+    seconds: Seconds, scope: Scope, tripped: Sequence[Tripped], looked: _Range
+) -> tuple[float, Onset]:
+    """Return the second of the first bad request: the onset, or one shortly before the rollback.
+
+    Without one it is that of the rollback, or of what was asked for.
+    """
     if tripped:
-        return max(min(one.began_at for one in tripped), looked.since)
+        onset = min(one.began_at for one in tripped)
+        return (onset, "bad") if onset >= looked.since else (looked.since, "asked")
     if looked.fixed or not scope.rollbacks:
-        return looked.since
+        return looked.since, "asked"
     first = scope.began_at - _LEAST_MARGIN_S
     bad = [
         one.at
@@ -340,7 +354,7 @@ def _begin(seconds: Seconds, scope: Scope, tripped: Sequence[Tripped], looked: _
         for one in bins
         if first <= one.at <= scope.began_at and _errors(one)
     ]
-    return min(bad, default=scope.began_at)
+    return (min(bad), "bad") if bad else (scope.began_at, "rollback")
 
 
 def _errors(one: Bin) -> int:

@@ -15,6 +15,7 @@ from rollout_gate.secret import redacted
 
 TITLE = "# Incident of "
 SIDE_NAMES = {"tokenlab": "TokenLab", "previous": "previous"}
+_ONSETS = {"bad": "the first bad request", "rollback": "the rollback", "asked": "as asked for"}
 _MOST_ERRORS = 30
 _MOST_ORGS = 20
 _MOST_NAMED = 5
@@ -102,9 +103,13 @@ def _rollback_words(incident: Incident) -> Iterator[str]:
     last = scope.rollbacks[-1]
     several = len(scope.rollbacks)
     why = f" ({_text(last.reason)})" if last.reason else ""
-    after = seconds_text(max(last.at.timestamp() - incident.during.begin, 0.0))
+    at, first = last.at.timestamp(), incident.first_bad
     more = f", the last of {several} rollbacks," if several > 1 else ""
-    yield f"{_text(last.author)} rolled back{more} {after} after the first bad request{why}."
+    when = f"at {clock(at, day=True)}"
+    if first is not None and first.at <= at:
+        begin = incident.during.begin if incident.begins_with == "bad" else first.at
+        when = f"{seconds_text(max(at - begin, 0.0))} after the first bad request"
+    yield f"{_text(last.author)} rolled back{more} {when}{why}."
     took = seconds_text(max(incident.drained_at - scope.last_at, 0.0))
     if not incident.after:
         yield "No request of it came to TokenLab after that."
@@ -131,9 +136,11 @@ def _figures(incident: Incident) -> Iterator[str]:
             yield f"| {' | '.join(cells)} |"
     yield ""
     begins = [clock(one.begin, day=True) for one in incident.phases]
+    until = "the last" if incident.begins_with == "bad" else "the last request"
+    until = f"{until} on TokenLab" if incident.scope.rollbacks else "the end of the time asked for"
     yield (
-        f"Before: from {begins[0]}. During: from {begins[1]}, the first bad request, to the last "
-        f"on TokenLab. After: from {begins[2]}. An answer that was cut counts as 5xx too."
+        f"Before: from {begins[0]}. During: from {begins[1]}, {_ONSETS[incident.begins_with]}, to "
+        f"{until}. After: from {begins[2]}. An answer that was cut counts as 5xx too."
     )
     yield ""
 
