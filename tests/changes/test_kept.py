@@ -20,6 +20,7 @@ from rollout_console.changes.errors import NotWritable, Written
 from rollout_console.changes.file_store import RolloutStore
 from rollout_console.changes.in_place import is_mount_point, write_in_place
 from rollout_console.changes.leftovers import recovered, temp_name
+from rollout_console.changes.replaceable import why_not_replaceable
 from rollout_console.common.process_id import may_live, process_id
 from rollout_gate.file.parse import parse
 from tests.support.other_users import as_user
@@ -40,6 +41,31 @@ def roll_back(store: RolloutStore) -> object:
 
 
 # Attributes
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("folder", "file_mode", "user", "why"),
+    [
+        (0o555, 0o644, 3001, "permission denied in its folder"),
+        (0o755, 0o644, 3002, "permission denied in its folder"),
+        (0o755, 0o444, 3001, ""),
+        (0o1777, 0o666, 3002, "not permitted in its folder"),
+        (0o1777, 0o444, 3001, ""),
+        (0o555, 0o444, 0, ""),
+    ],
+)
+def test_whether_a_file_can_be_replaced_is_known_before_it_is_tried(
+    shared: Path, folder: int, file_mode: int, user: int, why: str
+) -> None:
+    os.chown(shared, 3001, 3001)
+    os.chown(shared.parent, 3001, 3001)
+    shared.chmod(file_mode)
+    shared.parent.chmod(folder)
+    told = as_user(user, (user,), lambda: why_not_replaceable(shared))
+    assert told.startswith(why) if why else told == ""
+    done = roll_back_as(shared, user, user)
+    assert (done == "None") is not bool(why), f"as foretold: {done}"
 
 
 def roll_back_again(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The home screen, driven by keys, on a real file and a real log."""
 
+import os
 import random
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -29,6 +30,7 @@ from rollout_console.ui.widgets.rollout_table import RolloutTable
 from rollout_gate import AccessLine, AccessLog, timestamp
 from rollout_gate.file.model import DEFAULT_BASE_URL
 from rollout_gate.file.parse import parse
+from tests.support.unprivileged import NOBODY, folder_of_nobody
 from tests.support.waiting import resize, until_ready, until_shown
 
 Running = Pilot[None]
@@ -517,3 +519,38 @@ async def test_a_palette_that_is_left_while_it_searches_ends_nothing(file: Path)
         assert pilot.app._exception is None
         await pilot.press("escape")
         await until_shown(pilot, lambda: pilot.app.screen is pilot.app.home)  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+async def test_a_file_that_cannot_be_replaced_is_said_before_a_rollback_is_tried(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rollout_console.ui.workers.WRITE_ACCESS_EVERY_S", 0.1)
+    with folder_of_nobody() as folder:
+        there = folder / "rollout.toml"
+        there.write_bytes(file.read_bytes())
+        folder.chmod(0o555)
+        is_root = os.geteuid() == 0
+        if is_root:
+            os.seteuid(NOBODY)
+        try:
+            async with running(app_of(there), (100, 24)) as pilot:
+
+                def status(name: str = "status") -> str:
+                    return pilot.app.screen.query_one(f"#{name}", TextLine).text
+
+                await until_shown(pilot, lambda: "  cannot write  " in status())
+                assert "  rw" not in status()
+                said = "rollout.toml cannot be written, a rollback neither: permission denied in"
+                assert said in notices(pilot)
+                await pilot.press("4")
+                await until_shown(pilot, lambda: bool(pilot.app.screen.query("#routes-status")))
+                await until_shown(pilot, lambda: "  cannot write  " in status("routes-status"))
+                await pilot.press("1", "r")
+                await confirm(pilot, "escape")  # it may be tried all the same
+                folder.chmod(0o755)
+                await until_shown(pilot, lambda: "  rw  " in status())
+                assert "cannot be written" not in notices(pilot)
+        finally:
+            if is_root:
+                os.seteuid(0)

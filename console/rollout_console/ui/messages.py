@@ -34,6 +34,14 @@ class FileTrouble(Message):
         self.is_missing = is_missing
 
 
+class WriteTrouble(Message):
+    """The rollout file cannot be replaced; ``why`` is empty once it can be again."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__()
+        self.why = why
+
+
 class HistoryChanged(Message):
     """The history may have new rows."""
 

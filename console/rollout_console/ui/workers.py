@@ -14,6 +14,7 @@ from textual.screen import Screen
 from textual.worker import WorkType
 
 from rollout_console.changes.errors import NoFile, StoreError
+from rollout_console.changes.replaceable import why_not_replaceable
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import OperationError
 from rollout_console.common.write_access import WriteAccess
@@ -37,6 +38,7 @@ from rollout_console.ui.messages import (
     OlderRead,
     ProbesRead,
     SettingsChanged,
+    WriteTrouble,
 )
 from rollout_console.ui.settings import load_settings, settings_stamp
 from rollout_gate.file.errors import RolloutError
@@ -49,6 +51,7 @@ Post = Callable[[Message], object]
 
 AGAIN_S = 5.0
 FILE_EVERY_S = 0.25
+WRITE_ACCESS_EVERY_S = 5.0
 HISTORY_EVERY_S = 0.5
 LOG_EVERY_S = 1.0
 PROBES_EVERY_S = 5.0
@@ -83,6 +86,20 @@ async def follow_file(switch: Switch, lock: asyncio.Lock, post: Post) -> None:
         if now != trouble:
             trouble = now
             post(FileTrouble(now, is_missing=is_missing))
+
+
+async def follow_write_access(switch: Switch, post: Post) -> None:
+    """Ask, at once and now and then, whether the file can be replaced; post each other answer.
+
+    An operator is to know before the incident. Of a file in etcd the copy here decides nothing.
+    """
+    known = ""
+    while not switch.access.read_only and switch.shared is None:
+        found = await asyncio.to_thread(why_not_replaceable, switch.path)
+        if found != known:
+            known = found
+            post(WriteTrouble(found))
+        await asyncio.sleep(WRITE_ACCESS_EVERY_S)
 
 
 async def follow_history(switch: Switch, post: Post) -> None:
@@ -265,6 +282,7 @@ class Feeds:
         post, has_read = screen.post_message, asyncio.Event()
         self._followers: dict[str, Callable[[], Coroutine[Any, Any, None]]] = {
             "file": partial(follow_file, switch, session.lock, post),
+            "writes": partial(follow_write_access, switch, post),
             "history": partial(follow_history, switch, post),
             "log": partial(follow_log, monitor, post, has_read),
             "older": partial(follow_older, monitor, post, has_read),

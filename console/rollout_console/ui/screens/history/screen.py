@@ -217,7 +217,7 @@ class HistoryScreen(ChangingScreen):
         self.query_one("#history-status", TextLine).say(
             (" history", "bold"), (" ▸ ", "$accent"), (f"{count}{more} {changes}", "bold"),
             (f"  {words}" if words else "", "$warning"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             ("", "") if history.is_shared else ("  this user's alone", "$warning"),
             (f"  {visible(self._switch.address or str(history.path))}", "$foreground 70%"),
         )  # fmt: skip

@@ -38,6 +38,7 @@ from rollout_console.ui.messages import (
     ModelsSeen,
     OlderRead,
     ProbesRead,
+    WriteTrouble,
 )
 from rollout_console.ui.mount_guard import Opened
 from rollout_console.ui.put_away import PutAway
@@ -217,6 +218,15 @@ class HomeScreen(Opened, HomeActions):
         self._show_notices()
         self._show_status()
         self._each_second()  # the screens over home have it in their alarm line
+
+    @on(WriteTrouble)
+    def _write_trouble(self, event: WriteTrouble) -> None:
+        self._facts.file_access.trouble = event.why
+        name = visible(self._switch.path.name)
+        sentence = f"{name} cannot be written, a rollback neither: {event.why}"
+        self._notices.trouble("write", sentence if event.why else "")
+        self._show_notices()
+        self._show_status()
 
     @on(HistoryChanged)
     def _history_changed(self) -> None:

@@ -19,8 +19,14 @@ _IN_BROWSER = (
 )
 
 
+class FileAccess(msgspec.Struct):
+    """Why the rollout file cannot be replaced, as of the last look; empty where it can be."""
+
+    trouble: str = ""
+
+
 class StatusFacts(msgspec.Struct, frozen=True):
-    """Facts that are constant while the console runs."""
+    """Facts that are constant while the console runs, and of the file whether it can be written."""
 
     user: str
     host: str
@@ -31,6 +37,14 @@ class StatusFacts(msgspec.Struct, frozen=True):
     proving_model: str = ""
     """The model that an API key is verified with: one that the rollout file sends traffic to."""
     in_browser: bool = False
+    file_access: FileAccess = msgspec.field(default_factory=FileAccess)
+
+    @property
+    def writes(self) -> tuple[str, str]:
+        """Whether changes can be written, as a piece of a status line."""
+        if self.read_only:
+            return "  read-only", "$warning bold"
+        return ("  cannot write", "$warning bold") if self.file_access.trouble else ("  rw", "")
 
     def why_read_only(self, key: Key, otherwise: str) -> str:
         """Return why a key is disabled by read-only mode or in a browser; empty where it is not.
@@ -64,7 +78,7 @@ def status_pieces(
         latch.insert(0, (f"  ! {file_trouble}", "$error bold"))
     if width < 60:
         pieces = [*latch, *pieces]  # it must not be truncated
-    pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
+    pieces.append(facts.writes)
     if facts.demo:
         pieces.append(("  DEMO", "$accent bold"))
     if width >= 60:

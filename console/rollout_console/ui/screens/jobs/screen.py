@@ -278,7 +278,7 @@ class JobsScreen(BesideScreen):
             count = f"{filtered}{jobs} {count}"
         self.query_one("#jobs-status", TextLine).say(
             (" jobs", "bold"), (" ▸ ", "$accent"), (count, "bold"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             (f"  {words}" if words else age, "$warning" if words else ""),
             (f"  {self._view.shown_path}", "$foreground 70%"),
         )  # fmt: skip

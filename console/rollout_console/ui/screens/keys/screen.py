@@ -237,7 +237,7 @@ class KeysScreen(BesideScreen):
         listed = f"  {count} by {SORTS[self._sort]}{age}" if self._reading.done else ""
         self.query_one("#keys-status", TextLine).say(
             (" keys", "bold"), (" ▸ ", "$accent"), (visible(room.profile), "bold"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             (listed, ""), (f"  {words}" if words else "", "$warning"),
             (f"  {visible(room.base_url)}", "$foreground 70%"),
         )  # fmt: skip

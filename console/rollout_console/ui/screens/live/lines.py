@@ -75,7 +75,7 @@ def status_line(
     pieces += _share(subject.route, subject.org, monitor)
     if not paused:
         pieces.append(data_age(monitor, now))
-    pieces.append(("  read-only", "$warning bold") if facts.read_only else ("  rw", ""))
+    pieces.append(facts.writes)
     return pieces
 
 

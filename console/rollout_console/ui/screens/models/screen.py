@@ -200,7 +200,7 @@ class ModelsScreen(ChangingScreen):
         self.query_one("#models-status", TextLine).say(
             (" models", "bold"), (" ▸ ", "$accent"),
             (f"{len(self._table.rows)} of {len(room.shelf.models)}", "bold"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             (f"  by {self._view.sort}", ""),
             *((f"  {one}", style) for one, style in (read, (words, "$warning")) if one),
             (f"  {visible(room.base_url)}", "$foreground 70%"),

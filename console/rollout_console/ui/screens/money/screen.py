@@ -189,7 +189,7 @@ class MoneyScreen(BesideScreen):
         reading = f"  reading {view.period.name}…{seconds}" if loads else ""
         self.query_one("#money-status", TextLine).say(
             (" money", "bold"), (" ▸ ", "$accent"), (f"{view.period_of.name}{until}", "bold"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             *age_pieces(loaded, time()), (reading, "$warning"),
             (f"  {view.whose[0]}", QUIET),
         )  # fmt: skip

@@ -199,7 +199,7 @@ class RoutesScreen(ChangingScreen):
         count = counted(len(file.routes), "route")
         self.query_one("#routes-status", TextLine).say(
             (" routes", "bold"), (" ▸ ", "$accent"), (count, "bold"),
-            ("  read-only", "$warning bold") if facts.read_only else ("  rw", ""),
+            facts.writes,
             (f"  {words}" if words else f"  plan in {self._phases.plan_name}",
              "$warning" if words else ""),
             (f"  {visible(file.base_url)}", "$foreground 70%"),
