@@ -265,6 +265,36 @@ def test_a_key_pasted_as_a_reason_is_not_kept(switch: Switch, tmp_path: Path) ->
     assert row.reason == "because sk-… and mt-… leaked"
 
 
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_rollback_is_stamped_with_the_time_at_which_it_is_made(
+    file: Path, tmp_path: Path, several: bool, broken: bool
+) -> None:
+    now = [datetime(2026, 11, 23, 16, 2, 29, tzinfo=UTC)]
+    history = History(tmp_path / "h.sqlite3")
+    switch = Switch(file, history, Actor("jo", "gw-01"), clock=lambda: now[0])
+    switch.open()
+    if broken:
+        file.write_text("[broken")
+        with suppress(RolloutError):
+            switch.refresh()
+    orgs = ["acme", "globex.eu"] if several else ["acme"]
+    targets = [("chat", org) for org in orgs]
+    plan = (
+        switch.planner.plan_rollbacks(targets, "5xx: 4.2%")
+        if several
+        else switch.planner.plan_rollback("chat", "acme", "5xx: 4.2%")
+    )
+    now[0] += timedelta(seconds=15)  # the confirm dialog is open
+    done = switch.apply(plan, reason="5xx: 4.2%")
+    text = file.read_text()
+    assert text.count("# 2026-11-23T16:02:44Z jo@gw-01: 5xx: 4.2%") == len(orgs)
+    assert "16:02:29Z" not in text
+    rows, _ = switch.recent(9, notes=False)
+    assert {row.at for row in rows[: len(orgs)]} == {now[0]} == {done.at}
+    assert revision_of(file.read_bytes()) == rows[0].revision == switch.made_as
+
+
 def test_whose_rollback_is_taken_back_and_when(file: Path, tmp_path: Path) -> None:
     """Only one's own, of the last two minutes, with nothing else changed since."""
     now = [datetime(2026, 11, 26, 3, 0, tzinfo=UTC)]

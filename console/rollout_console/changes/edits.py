@@ -5,6 +5,7 @@ A text that parses to anything else is never put in place.
 """
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import Literal
 
 import msgspec
@@ -62,6 +63,19 @@ class SetText(msgspec.Struct, frozen=True):
 
 
 Edit = SetPercent | SetShare | SetDefaultPercent | SetRolledBack | SetText
+
+
+def stamp_of(at: datetime, who: str) -> str:
+    """Return the head of a stamp, which its reason follows."""
+    return f"{at:%Y-%m-%dT%H:%M:%SZ} {who}: "
+
+
+def stamped_at(edit: Edit, at: datetime) -> Edit:
+    """Return an edit with another time in its stamp, where it has one."""
+    if not isinstance(edit, SetRolledBack) or not edit.stamp:
+        return edit
+    who, _, reason = edit.stamp.partition(" ")[2].partition(": ")
+    return replace(edit, stamp=stamp_of(at, who) + reason)
 
 
 def applied(file: RolloutFile, edits: Iterable[Edit]) -> RolloutFile:

@@ -138,6 +138,12 @@ class RolloutStore:
         after = self._edited_by(before, edits)
         return Prepared(before, after, changed_lines(before.data, after.data))
 
+    def prepare_again(self, prepared: Prepared, edits: Sequence[Edit]) -> Prepared:
+        """Apply other edits to the version that was edited, with which the file is compared."""
+        base = self.last_good() if prepared.rescues else prepared.before
+        after = self._edited_by(base, edits)
+        return replace(prepared, after=after, diff=changed_lines(base.data, after.data))
+
     def prepare_text(self, data: bytes) -> Prepared:
         """Prepare to replace the complete text; raises FileError if the new one is not valid.
 

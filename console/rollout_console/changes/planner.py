@@ -13,6 +13,7 @@ from rollout_console.changes.edits import (
     SetRolledBack,
     SetShare,
     SetText,
+    stamp_of,
 )
 from rollout_console.changes.effect_words import (
     STATES,
@@ -343,7 +344,7 @@ class Planner:
     def _latch_edit(
         self, latch: bool, route: str | None, org: str | None, reason: str
     ) -> SetRolledBack:
-        stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: "
+        stamp = stamp_of(self._clock(), self._who.name)
         return SetRolledBack(
             latch, route, org, stamp + (reason or "by the operator") if latch else ""
         )

@@ -11,7 +11,7 @@ import msgspec
 from msgspec.structs import replace
 
 from rollout_console.changes.atomic_swap import set_aside
-from rollout_console.changes.edits import SetRolledBack
+from rollout_console.changes.edits import SetRolledBack, stamped_at
 from rollout_console.changes.errors import Conflict, DiskFull, NotWritable, StoreError, Written
 from rollout_console.changes.external_edits import described, gives_back, words_of
 from rollout_console.changes.file_store import RolloutStore
@@ -94,6 +94,8 @@ class Switch:
         """The last change of the file by another process."""
         self._known: Snapshot | None = None
         self._stamp: tuple[int, ...] | None = None
+        self.made_as = ""
+        """The file's revision once the change is made that is being made, or was made last."""
         self.recovered = ""
         """The notice of the recovery from a killed writer; mostly empty."""
 
@@ -355,6 +357,17 @@ class Switch:
             raise NothingToDo(f"already done by another process: {plan.effect}")
         return again
 
+    def _stamped(self, plan: Plan, at: datetime) -> Plan:
+        """Return a plan whose latches are stamped with the time at which it is made.
+
+        It was planned when it was asked for, and a confirm may have been open since.
+        """
+        edits = [stamped_at(edit, at) for edit in plan.edits]
+        if edits == list(plan.edits):
+            return plan
+        stamped = plan.rebased(self.store.prepare_again(plan.prepared, edits), edits)
+        return replace(stamped, regrets=plan.regrets)
+
     def _fitted(self, plan: Plan) -> Plan | None:
         """Plan a rollback for a full disk: in place, without a byte more; None for other plans."""
         if not plan.latches or plan.rescues or len(plan.edits) != 1:
@@ -366,6 +379,8 @@ class Switch:
         self, plan: Plan, reason: str, verdict: str, lowers: bool, *, in_place: bool = False
     ) -> Done:
         at = self._clock()
+        plan = plan if in_place else self._stamped(plan, at)
+        self.made_as = plan.prepared.after.revision
         warnings: list[str] = []
         rows: list[int] = []
         kept_as = self._set_aside(plan, at, warnings)

@@ -10,6 +10,7 @@ from rollout_console.changes.edits import (
     SetRolledBack,
     SetShare,
     SetText,
+    stamp_of,
 )
 from rollout_console.changes.effect_words import (
     STATES,
@@ -157,7 +158,7 @@ class UndoPlanner:
     def _inverse(self, change: Change) -> Edit | None:
         """Return the edit that reverts a recorded change, where that is a single value."""
         if change.action == "resume":
-            stamp = f"{self._clock():%Y-%m-%dT%H:%M:%SZ} {self._who.name}: undo of resume"
+            stamp = f"{stamp_of(self._clock(), self._who.name)}undo of resume"
             return SetRolledBack(True, change.route, change.org, stamp)
         return _edit_back(change)
 

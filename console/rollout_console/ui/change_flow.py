@@ -414,12 +414,13 @@ class ChangeFlow:
                 async with self._lock:
                     return await self._progress.outcome(partial(told, verdict=verdict))
 
+            self._switch.made_as = plan.prepared.after.revision
             return await self._progress.make(
                 self._app,
                 doing(plan, self._switch.name),
                 steps,
                 lambda done: done.plan.effect,
-                plan.prepared.after.revision,
+                lambda: self._switch.made_as,
                 follows=is_next,
             )
         except (OperationError, RolloutError, HistoryError) as error:

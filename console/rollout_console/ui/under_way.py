@@ -34,6 +34,10 @@ class UnderWayLine(TextLine):
     """
 
 
+def _no_revision() -> str:
+    return ""
+
+
 class Progress:
     """The change of a session that is under way, from its confirming key to its outcome.
 
@@ -64,7 +68,7 @@ class Progress:
         self._told = ""
         self._told_at = 0.0
         self._is_good = False
-        self._made_as = ""
+        self._made_as = _no_revision
         self._unknown = ""
         self._timer: Timer | None = None
 
@@ -79,14 +83,14 @@ class Progress:
         words: str,
         steps: Callable[[], Awaitable[Result]],
         outcome: Callable[[Result], str],
-        revision: str = "",
+        revision: Callable[[], str] = _no_revision,
         *,
         follows: bool = False,
     ) -> Result:
         """Await ``steps``, which make a change, and say so meanwhile; then say the outcome.
 
-        ``revision`` is the file's once it is made. One that ``follows`` has waited for another.
-        Where the app ends first, the change stays the one that is under way.
+        ``revision`` returns the file's once it is made. One that ``follows`` has waited for
+        another. Where the app ends first, the change stays the one that is under way.
         """
         async with self._one:  # a failed rollback may be tried again while the next one begins
             return await self._make(app, words, steps, outcome, revision, follows=follows)
@@ -106,7 +110,7 @@ class Progress:
         words: str,
         steps: Callable[[], Awaitable[Result]],
         outcome: Callable[[Result], str],
-        revision: str,
+        revision: Callable[[], str],
         *,
         follows: bool,
     ) -> Result:
@@ -121,9 +125,9 @@ class Progress:
             self._end(app, told, is_good=False, is_unknown=is_unknown)
             self._unknown = words
             if not is_unknown:
-                self._made_as = ""
+                self._made_as = _no_revision
             raise
-        self._made_as = ""
+        self._made_as = _no_revision
         self._end(app, f"done after {self._seconds}: {outcome(result)}", is_good=True)
         return result
 
@@ -141,8 +145,8 @@ class Progress:
 
     def file_is(self, revision: str) -> None:
         """Take note of the file's revision: of a change that was not known it may be the proof."""
-        if self._told and self._made_as == revision:
-            self._made_as, self._told_at, self._is_good = "", monotonic(), True
+        if self._told and self._made_as() == revision:
+            self._made_as, self._told_at, self._is_good = _no_revision, monotonic(), True
             self._told = f"done after all: {self._unknown}"
 
     def leave(self) -> None:
@@ -158,7 +162,9 @@ class Progress:
     def _seconds(self) -> str:
         return f"{monotonic() - self._began:.0f} s"
 
-    def _begin(self, app: App[None], words: str, revision: str, *, follows: bool) -> None:
+    def _begin(
+        self, app: App[None], words: str, revision: Callable[[], str], *, follows: bool
+    ) -> None:
         self.words, self.change = redacted(words), None
         self._began, self._begun_on = monotonic(), app.screen
         # One that follows was said as the next: it and its outcome are said however quick it is.
