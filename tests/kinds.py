@@ -102,6 +102,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_operation_sides.py",
         "gate/http/test_passing_by.py",
         "gate/http/test_redirects.py",
+        "gate/http/test_resumed.py",
         "gate/http/test_round_the_gate.py",
         "gate/http/test_whose_key.py",
         "etcd/test_answers.py",

@@ -21,6 +21,7 @@ from rollout_gate.http.job_answers import Answer, busy, known
 from rollout_gate.http.job_ledger import LedgerBusyError, TaskLedger
 from rollout_gate.http.request_shape import path_of, shape_of
 from rollout_gate.http.routing import Outgoing
+from rollout_gate.http.shared_database import storable
 from rollout_gate.http.task_answers import TaskAnswer
 
 _MAYBE_DONE = frozenset((303, 408, 499))
@@ -150,7 +151,7 @@ class CreateAccount:
             self._nothing_made()  # rejected, or redirected
         elif status < 300 and task:
             # Record it now: whatever becomes of the body, the task exists and costs money.
-            body = {"id": task, "task_id": task, "status": "pending", "model": model}
+            body = {"id": task, "task_id": task, "status": "pending", "model": storable(model)}
             self._task_in_headers = True
             answer = TaskAnswer(task, "open")
             self._made(status, msgspec.json.encode(body), answer, request_id)

@@ -10,6 +10,7 @@ from rollout_gate.access_log import timestamp
 from rollout_gate.context import Subject
 from rollout_gate.http.create_records import SENDING_S
 from rollout_gate.http.job_records import Job
+from rollout_gate.http.shared_database import storable
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -25,7 +26,7 @@ def busy(job_id: str | None) -> Answer:
 
     ``job_id`` is None where the request itself is compared.
     """
-    what = f"job {job_id}" if job_id else "the same request"
+    what = f"job {storable(job_id)}" if job_id else "the same request"
     message = (
         f"the ledger of jobs is locked, so that it is unknown whether {what} was sent before;"
         " nothing was sent now, try again"
@@ -45,34 +46,42 @@ def forget_command(route: str, job_id: str, org: str) -> str:
 
 
 def known(job: Job, subject: Subject) -> Answer:
-    """Return the response to a create of a job that was sent before."""
+    """Return the response to a create of a job that was sent before.
+
+    A lone surrogate in an id, as os.fsdecode returns, is backslash-escaped, as it is in the ledger:
+    JSON has no such character.
+    """
+    job_id = storable(subject.job_id or "")
     headers = [("content-type", "application/json"), ("x-rollout-resumed", "true")]
     body = job.body
     if body is None and job.task_id:
-        body = msgspec.json.encode({"id": job.task_id, "task_id": job.task_id, "status": "pending"})
+        task = storable(job.task_id)
+        body = msgspec.json.encode({"id": task, "task_id": task, "status": "pending"})
     if body is not None:
-        if job.task_id:
+        if job.task_id and job.task_id.isascii() and job.task_id.isprintable():
+            # A field value is printable ASCII (RFC 9110, 5.5); any other id is in the body alone.
             headers.append(("x-task-id", job.task_id))
         return Answer(job.status or 200, headers, body)
     sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
     if not job.request_ended and abs(time.time() - job.sent_at) < SENDING_S:
         message = (
-            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and no answer"
+            f"the create for job {job_id} was sent to {job.side} at {sent_at} and no answer"
             " to it is known yet; nothing was sent now, try again"
         )
         waits = [("retry-after", "5"), ("x-should-retry", "true")]
         return _duplicate("create_in_flight", message, headers + waits)
-    again = forget_command(subject.route or "", subject.job_id or "", subject.org or "")
+    named = (subject.route or "", subject.job_id or "", subject.org or "")
+    again = forget_command(*map(storable, named))
     if job.status is not None and job.status < 300:
         code = "job_already_done"
         message = (
-            f"job {subject.job_id} was sent to {job.side} at {sent_at} and answered in full, and"
+            f"job {job_id} was sent to {job.side} at {sent_at} and answered in full, and"
             f" its answer, which has the media themselves, is not kept; to make it again: {again}"
         )
     else:
         code = "create_outcome_unknown"
         message = (
-            f"the create for job {subject.job_id} was sent to {job.side} at {sent_at} and its"
+            f"the create for job {job_id} was sent to {job.side} at {sent_at} and its"
             " answer is not known; look for the task there before it is sent again; if there is"
             f" none: {again}"
         )

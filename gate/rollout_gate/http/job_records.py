@@ -171,7 +171,7 @@ def key_for(route: str, org: str, job_id: str) -> Key:
 
 
 def key_of(create: Create) -> Key:
-    return create.route, create.org, create.job_id
+    return key_for(create.route, create.org, create.job_id)
 
 
 def job_of(create: Create) -> Job:
