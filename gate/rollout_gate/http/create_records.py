@@ -7,9 +7,10 @@ an asset; of a request's body it has a keyed hash.
 
 import sqlite3
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
+import msgspec.structs
 
 from rollout_gate.access_log import TaskState
 from rollout_gate.http.shared_database import storable
@@ -21,6 +22,9 @@ KEPT_CREATES_S = 90 * 86_400
 SENDING_S = 900
 """For how many seconds a create that nothing was recorded of since may still be in flight; after
 that its process has ended without a word."""
+
+MOST_TIME = 7_258_118_400.0
+"""The year 2200 in epoch seconds: a time after it is none."""
 
 CreateState = Literal["unknown"] | TaskState
 """``unknown``: it was sent, and no answer has told whether a task was made."""
@@ -153,7 +157,8 @@ def remove_job(database: sqlite3.Connection, route: str, org: str, job_id: str) 
 
 def newest(database: sqlite3.Connection) -> float | None:
     """Return when the newest create was sent."""
-    found: float | None = database.execute("select max(sent_at) from creates").fetchone()[0]
+    newest = "select max(sent_at) from creates where sent_at < ?"
+    found: float | None = database.execute(newest, (MOST_TIME,)).fetchone()[0]
     return found
 
 
@@ -214,13 +219,13 @@ def key_named(database: sqlite3.Connection, name: str, fresh: bytes) -> bytes:
     """Return a secret key of this file; ``fresh`` becomes it where there is none."""
     database.execute("insert or ignore into ledger_keys values (?, ?)", (name, fresh))
     found = database.execute("select value from ledger_keys where name = ?", (name,)).fetchone()
-    return bytes(found[0])
+    return _bytes(found[0])
 
 
 def note_of(database: sqlite3.Connection, name: str) -> bytes | None:
     """Return a value that ``write_note`` has kept; None without one."""
     found = database.execute("select value from ledger_keys where name = ?", (name,)).fetchone()
-    return None if found is None else bytes(found[0])
+    return None if found is None else _bytes(found[0])
 
 
 def write_note(database: sqlite3.Connection, name: str, value: bytes) -> None:
@@ -228,8 +233,33 @@ def write_note(database: sqlite3.Connection, name: str, value: bytes) -> None:
     database.execute("insert or replace into ledger_keys values (?, ?)", (name, value))
 
 
+def time_in(value: object) -> float | None:
+    """Return a time of a row in epoch seconds; None for a value that is none."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and 0 <= value < MOST_TIME else None  # type: ignore[arg-type,operator]
+
+
+def _bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()
+
+
 def _found(database: sqlite3.Connection, where: str, given: tuple[object, ...]) -> Iterator[Create]:
     for row in database.execute(f"{_SELECT} {where}", given):
         values = dict(zip(_COLUMNS, row, strict=True))
         values["has_own_id"] = bool(values["has_own_id"])
-        yield Create(**values)
+        try:
+            yield msgspec.convert(values, Create)
+        except ValueError:
+            yield _repaired(values)
+
+
+def _repaired(values: dict[str, object]) -> Create:
+    """Return the create of a damaged row: a value of another type than its column's is missing."""
+    kept: dict[str, Any] = {}
+    for field in msgspec.structs.fields(Create):
+        try:
+            kept[field.name] = msgspec.convert(values[field.name], field.type)
+        except ValueError:
+            if field.required:
+                kept[field.name] = 0.0 if field.name == "sent_at" else ""
+    return Create(**kept)

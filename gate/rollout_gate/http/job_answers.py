@@ -62,10 +62,11 @@ def known(job: Job, subject: Subject) -> Answer:
             # A field value is printable ASCII (RFC 9110, 5.5); any other id is in the body alone.
             headers.append(("x-task-id", job.task_id))
         return Answer(job.status or 200, headers, body)
-    sent_at = timestamp(datetime.fromtimestamp(job.sent_at, UTC))
+    where = f" to {job.side}" if job.side else ""
+    when = f" at {timestamp(datetime.fromtimestamp(job.sent_at, UTC))}" if job.sent_at else ""
     if not job.request_ended and abs(time.time() - job.sent_at) < SENDING_S:
         message = (
-            f"the create for job {job_id} was sent to {job.side} at {sent_at} and no answer"
+            f"the create for job {job_id} was sent{where}{when} and no answer"
             " to it is known yet; nothing was sent now, try again"
         )
         waits = [("retry-after", "5"), ("x-should-retry", "true")]
@@ -75,13 +76,13 @@ def known(job: Job, subject: Subject) -> Answer:
     if job.status is not None and job.status < 300:
         code = "job_already_done"
         message = (
-            f"job {job_id} was sent to {job.side} at {sent_at} and answered in full, and"
+            f"job {job_id} was sent{where}{when} and answered in full, and"
             f" its answer, which has the media themselves, is not kept; to make it again: {again}"
         )
     else:
         code = "create_outcome_unknown"
         message = (
-            f"the create for job {job_id} was sent to {job.side} at {sent_at} and its"
+            f"the create for job {job_id} was sent{where}{when} and its"
             " answer is not known; look for the task there before it is sent again; if there is"
             f" none: {again}"
         )

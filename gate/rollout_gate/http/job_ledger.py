@@ -20,7 +20,7 @@ from msgspec.structs import replace
 from rollout_gate.http import create_records, job_records
 from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.create_records import Create
-from rollout_gate.http.job_records import Job, Key, Known, key_for, key_of
+from rollout_gate.http.job_records import Job, Key, Known, job_in, key_for, key_of, side_in
 from rollout_gate.http.shared_database import SharedDatabase, storable, writing
 from rollout_gate.http.task_answers import TaskAnswer
 from rollout_gate.sqlite_file import is_lock
@@ -259,12 +259,12 @@ class TaskLedger(SharedDatabase):
                 database = self._file()
                 found = database.execute(job_records.SIDE_OF, (wanted,)).fetchone()
                 if found:
-                    return str(found[0])
+                    return side_in(found[0])
                 create = create_records.of_task(database, wanted)
             except sqlite3.Error as error:
                 self._fail(error)
                 return None
-            return create.side or None if create else None
+            return side_in(create.side) if create else None
 
     def close(self) -> None:
         """Flush the buffered jobs, and close the file; a later call reopens it."""
@@ -323,7 +323,7 @@ class TaskLedger(SharedDatabase):
             if is_lock(error):
                 raise LedgerBusyError from None
             return None
-        return Job(*row) if row else None
+        return job_in(row) if row else None
 
     def _write(
         self,

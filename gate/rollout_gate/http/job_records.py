@@ -2,14 +2,18 @@
 
 import secrets
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, get_args
 
 import msgspec
 
+from rollout_gate.file.model import Side
 from rollout_gate.http import create_records
-from rollout_gate.http.create_records import Create
+from rollout_gate.http.create_records import MOST_TIME, Create, time_in
 from rollout_gate.http.shared_database import opened, storable, writing
 from rollout_gate.sqlite_file import make_file
+from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
 
 Key = tuple[str, str, str]
 """Route, org and job id."""
@@ -22,6 +26,8 @@ KEPT_S = 14 * 86_400
 
 _PLAUSIBLE_S = 86_400
 """Expired jobs are deleted only if the clock is less than this many seconds after the last job."""
+
+_SIDES = get_args(Side)
 
 _ANY_ORG = "\x00"
 """Wildcard org of jobs from before the schema had orgs, which matches any org."""
@@ -50,6 +56,7 @@ select side, sent_at, task_id, status, body, status is not null or exists (
     and creates.status is not null)
 from jobs where route = ? and org in (?, char(0)) and job_id = ?
 """
+_NEWEST = "select max(sent_at) from jobs where sent_at < ?"
 SIDE_OF = "select side from jobs where task_id = ?"
 _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
@@ -57,8 +64,9 @@ _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id =
 class Job(msgspec.Struct, frozen=True):
     """A create that was sent; ``body`` is the response to it, None while that is not known.
 
-    ``sent_at`` is in epoch seconds. ``request_ended`` is whether the create's request is over,
-    with or without a response; where it is not, it is in flight, or its process has ended.
+    ``sent_at`` is in epoch seconds, 0 where it is not known. ``request_ended`` is whether the
+    create's request is over, with or without a response; where it is not, it is in flight, or its
+    process has ended.
     """
 
     side: str
@@ -67,6 +75,35 @@ class Job(msgspec.Struct, frozen=True):
     status: int | None
     body: bytes | None
     request_ended: bool = False
+
+
+def job_in(row: Sequence[Any]) -> Job:
+    """Return the job of a row; a value that cannot be one of ours counts as missing.
+
+    SQLite enforces no types, and a damaged file has anything in a row: what is left of it says at
+    least that the create was sent, so that it is not sent again.
+    """
+    side, sent_at, task_id, status, body, ended = row
+    return Job(
+        side if side in _SIDES else "",
+        time_in(sent_at) or 0.0,
+        task_id if isinstance(task_id, str) else None,
+        status if isinstance(status, int) and 200 <= status < 300 else None,
+        body if isinstance(body, bytes) and _is_object(body) else None,
+        bool(ended),
+    )
+
+
+def side_in(value: object) -> str | None:
+    """Return a side of a row; None for one that there is not."""
+    return str(value) if value in _SIDES else None
+
+
+def _is_object(body: bytes) -> bool:
+    try:
+        return isinstance(decode_json(body, ANYTHING), dict)
+    except UndecodableError:
+        return False
 
 
 class Known(msgspec.Struct, frozen=True):
@@ -105,7 +142,7 @@ def known_like(database: sqlite3.Connection, create: Create, since: float) -> Kn
     if found is None or not found.job_id:
         return None if found is None else Known("", job_of(found))
     row = database.execute(WANTED, key_of(found)).fetchone()
-    return Known(found.job_id, Job(*row) if row else job_of(found))
+    return Known(found.job_id, job_in(row) if row else job_of(found))
 
 
 def record(database: sqlite3.Connection, create: Create) -> None:
@@ -116,7 +153,7 @@ def record(database: sqlite3.Connection, create: Create) -> None:
 
 def _expire(database: sqlite3.Connection, now: float) -> None:
     """Delete what is older than its retention, unless the clock has jumped ahead for a moment."""
-    (last,) = database.execute("select max(sent_at) from jobs").fetchone()
+    (last,) = database.execute(_NEWEST, (MOST_TIME,)).fetchone()
     if last is not None and now - last < _PLAUSIBLE_S:
         database.execute("delete from jobs where sent_at < ?", (now - KEPT_S,))
     last = create_records.newest(database)
@@ -128,7 +165,7 @@ def put(database: sqlite3.Connection, key: Key, job: Job) -> Job | None:
     """Insert or replace a job; return the conflicting one of another request, if any."""
     row = database.execute(WANTED, key).fetchone()
     if row is not None and row[1] != job.sent_at:
-        return Job(*row)
+        return job_in(row)
     _replace(database, key, job)
     return None
 
@@ -178,7 +215,8 @@ def job_of(create: Create) -> Job:
     """Return what a create without a record of its job id is as a job."""
     known = create.task_id is not None or create.state == "completed"
     status = create.status if known else None
-    return Job(create.side, create.sent_at, create.task_id, status, None, create.request_ended)
+    sent_at = time_in(create.sent_at) or 0.0
+    return Job(create.side, sent_at, create.task_id, status, None, create.request_ended)
 
 
 def hash_key(database: sqlite3.Connection) -> bytes:
@@ -197,6 +235,7 @@ def connected(path: Path, wait_s: float) -> sqlite3.Connection:
         raise sqlite3.OperationalError(f"it cannot be made: {error.strerror}") from None
     connection = opened(path, wait_s)
     try:
+        connection.text_factory = _text
         connection.execute("pragma synchronous = full")
         if _has_no_org(connection):
             _add_org(connection)
@@ -205,6 +244,11 @@ def connected(path: Path, wait_s: float) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+def _text(data: bytes) -> str:
+    """Decode a text of a damaged file, too: sqlite3 would refuse every row with such a one."""
+    return data.decode(errors="replace")
 
 
 def _add_org(database: sqlite3.Connection) -> None:

@@ -1,6 +1,8 @@
 """What a create is answered with that the ledger knows, whatever the ids and the rows in it are."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +10,7 @@ import pytest
 
 from rollout_gate import subject
 from rollout_gate.http import client
+from rollout_gate.http.job_ledger import TaskLedger
 from tests.support.loopback import PREVIOUS, TOKENLAB, Reply, TwoSides
 
 CREATE = "/v1/videos/generations"
@@ -81,3 +84,74 @@ def test_a_model_that_json_cannot_have_loses_no_task(sides: TwoSides, http: Any)
             answer = http.post(f"{sides.previous.url}{CREATE}", content=body, headers=headers)
         assert answer.json()["id"] == "task-1"
     assert len(sides.previous.received) == 1
+
+
+def damage(sides: TwoSides, *statements: str) -> None:
+    with closing(sqlite3.connect(ledger(sides))) as database:
+        for statement in statements:
+            database.execute(statement)
+        database.commit()
+
+
+NOTHING = "task_id = null, status = null, body = null"
+DAMAGED = [
+    ("sent_at = 'abc'", 200), ("sent_at = 9e99", 200), ("sent_at = -9e99", 200),
+    ("sent_at = x'00'", 200), ("side = 'mars'", 200), ("side = x'ff'", 200),
+    ("status = 'abc'", 200), ("status = 99999", 200), ("status = 4.5", 200),
+    ("task_id = x'ff'", 200), ("task_id = cast(x'ff' as text)", 200),
+    ("body = 'text'", 200), ("body = x'00'", 200), ("body = x'5b5d'", 200), ("body = 7", 200),
+    (f"sent_at = 'abc', {NOTHING}", 409), (f"sent_at = 9e99, {NOTHING}", 409),
+    (f"sent_at = 9e999, {NOTHING}", 409), (f"sent_at = -1, {NOTHING}", 409),
+    (f"side = 7, {NOTHING}", 409), ("task_id = null, status = 'abc', body = 'text'", 409),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("values", "status"), DAMAGED)
+def test_a_damaged_row_is_a_job_that_was_sent(
+    sides: TwoSides, http: Any, values: str, status: int
+) -> None:
+    sides.previous.answer = lambda _: Reply(200, TASK)
+    create(http, sides, "job-1")
+    damage(sides, f"update jobs set {values}")
+    for _ in range(2):
+        again = create(http, sides, "job-1")
+        if status == 409:
+            assert code(again) == (409, "create_outcome_unknown")
+            assert "jobs forget video job-1 --org acme" in again.json()["error"]["message"]
+        else:
+            assert (again.status_code, again.json()["id"]) == (200, "task-1")
+    assert http.get(f"{sides.previous.url}/v1/tasks/task-1").status_code == 200
+    assert create(http, sides, "job-2").status_code == 200, "and others are created"
+    assert [one.method for one in sides.previous.received] == ["POST", "GET", "POST"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    ["sent_at = 'abc'", "sent_at = 9e99", "state = 'mars'", "task_id = x'ff'", "status = 'abc'",
+     "fingerprint = fingerprint, side = 5", "polls = 'many', progress = 'half'"],
+)  # fmt: skip
+def test_a_damaged_row_of_a_request_is_one_that_was_sent(
+    sides: TwoSides, http: Any, values: str
+) -> None:
+    decide(sides, more='dedupe = "10m"\n')
+    sides.previous.answer = lambda _: Reply(200, TASK)
+    url = f"{sides.previous.url}{CREATE}"
+    http.post(url, json=ASK)
+    damage(sides, f"update creates set {values}", "delete from jobs")
+    assert http.post(url, json=ASK).status_code in (200, 409)
+    assert http.get(f"{sides.previous.url}/v1/tasks/task-1").status_code == 200
+    assert [one.method for one in sides.previous.received] == ["POST", "GET"]
+
+
+@pytest.mark.parametrize("value", ["'text'", "1000000000000", "4.5"])
+def test_a_damaged_key_of_the_hashes_stops_no_create(
+    sides: TwoSides, http: Any, value: str
+) -> None:
+    sides.previous.answer = lambda _: Reply(200, TASK)
+    create(http, sides, "job-1")
+    damage(sides, f"update ledger_keys set value = {value}")
+    with client(
+        sides.gate, "video", org="acme", tokenlab_key=TOKENLAB, previous_key=PREVIOUS,
+        ledger=TaskLedger(ledger(sides)),
+    ) as other:  # fmt: skip
+        assert create(other, sides, "job-2").status_code == 200
