@@ -125,10 +125,19 @@ where task_id = :task_id and (side = :side or :side is null)
 """
 
 
+def storable_org(org: str) -> str:
+    """Return an org as it is in the file: one of NULs alone has one more, as a single NUL is the
+    wildcard of jobs from before there were orgs, and would answer for every org."""
+    is_nul = org != "" and not org.strip("\0")
+    return org + "\0" if is_nul else storable(org)
+
+
 def put(database: sqlite3.Connection, create: Create) -> None:
     """Insert or replace a create; raises sqlite3.Error."""
-    values = (getattr(create, name) for name in _COLUMNS)
-    database.execute(_PUT, [storable(one) if isinstance(one, str) else one for one in values])
+    values = {name: getattr(create, name) for name in _COLUMNS}
+    values["org"] = storable_org(create.org)
+    texts = (storable(one) if isinstance(one, str) else one for one in values.values())
+    database.execute(_PUT, [*texts])
 
 
 def put_missing(database: sqlite3.Connection, create: Create) -> None:
@@ -203,7 +212,7 @@ def newest_like(
         "where route = ? and org = ? and fingerprint = ? and sent_at >= ?"
         " and state not in ('failed', 'cancelled')"
         " and not (state = 'completed' and task_id is null) order by sent_at desc limit 1",
-        (storable(route), storable(org), fingerprint, since),
+        (storable(route), storable_org(org), fingerprint, since),
     )
     return next(found, None)
 

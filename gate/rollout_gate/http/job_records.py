@@ -10,7 +10,7 @@ import msgspec
 
 from rollout_gate.file.model import Side
 from rollout_gate.http import create_records
-from rollout_gate.http.create_records import MOST_TIME, Create, time_in
+from rollout_gate.http.create_records import MOST_TIME, Create, storable_org, time_in
 from rollout_gate.http.shared_database import opened, storable, writing
 from rollout_gate.sqlite_file import make_file
 from rollout_gate.untrusted import ANYTHING, UndecodableError, decode_json
@@ -30,7 +30,8 @@ _PLAUSIBLE_S = 86_400
 _SIDES = get_args(Side)
 
 _ANY_ORG = "\x00"
-"""Wildcard org of jobs from before the schema had orgs, which matches any org."""
+"""Wildcard org of jobs from before the schema had orgs, which matches any org; ``storable_org``
+returns it for none."""
 _JOBS = """
 create table if not exists jobs (
   job_id text not null, route text not null, side text not null, sent_at real not null,
@@ -141,7 +142,7 @@ def known_like(database: sqlite3.Connection, create: Create, since: float) -> Kn
     )
     if found is None or not found.job_id:
         return None if found is None else Known("", job_of(found))
-    row = database.execute(WANTED, key_of(found)).fetchone()
+    row = database.execute(WANTED, (found.route, found.org, found.job_id)).fetchone()
     return Known(found.job_id, job_in(row) if row else job_of(found))
 
 
@@ -204,10 +205,11 @@ def remove(database: sqlite3.Connection, key: Key) -> None:
 
 
 def key_for(route: str, org: str, job_id: str) -> Key:
-    return storable(route), storable(org), storable(job_id)
+    return storable(route), storable_org(org), storable(job_id)
 
 
 def key_of(create: Create) -> Key:
+    """Return the key of a create that is not read from the file, where its org is as stored."""
     return key_for(create.route, create.org, create.job_id)
 
 

@@ -155,3 +155,50 @@ def test_a_damaged_key_of_the_hashes_stops_no_create(
         ledger=TaskLedger(ledger(sides)),
     ) as other:  # fmt: skip
         assert create(other, sides, "job-2").status_code == 200
+
+
+def numbered(sides: TwoSides) -> None:
+    """Answer each create with a task of its own."""
+    sides.previous.answer = lambda _: Reply(
+        200, {"id": f"task-{len(sides.previous.received)}", "status": "queued"}
+    )
+
+
+@pytest.mark.parametrize("orgs", [["\0", "acme"], ["acme", "\0"], ["\0", "", "\0\0", "\0\0\0"]])
+@pytest.mark.parametrize("in_header", [False, True])
+def test_no_orgs_job_is_that_of_another(
+    sides: TwoSides, http: Any, orgs: list[str], in_header: bool
+) -> None:
+    numbered(sides)
+    url = f"{sides.previous.url}{CREATE}"
+    for _ in range(2):
+        for at, org in enumerate(orgs, 1):
+            if in_header:
+                headers = {"X-Rollout-Org": org, "X-Rollout-Job-Id": "job-1"}
+                answer = http.post(url, json=ASK, headers=headers)
+            else:
+                answer = create(http, sides, "job-1", org)
+            assert answer.json()["id"] == f"task-{at}", ascii(org)
+    assert len(sides.previous.received) == len(orgs)
+
+
+def test_no_orgs_request_is_that_of_another(sides: TwoSides, http: Any) -> None:
+    decide(sides, more='dedupe = "10m"\n')
+    numbered(sides)
+    for _ in range(2):
+        for at, org in enumerate(("\0", "acme", "\0\0"), 1):
+            with subject(org):
+                answer = http.post(f"{sides.previous.url}{CREATE}", json=ASK)
+            assert answer.json()["id"] == f"task-{at}"
+
+
+def test_a_job_of_a_nul_is_forgotten_alone(sides: TwoSides, http: Any) -> None:
+    sides.previous.answer = lambda _: Reply(500, {})
+    for org in ("acme", "\0"):
+        create(http, sides, "job-1", org)
+    with closing(TaskLedger(ledger(sides))) as made:
+        made.forget("video", "job-1", org="\0")
+    assert create(http, sides, "job-1", "acme").status_code == 409
+    numbered(sides)
+    assert create(http, sides, "job-1", "\0").json()["id"] == "task-3"
+    assert create(http, sides, "job-1", "\0").headers["x-rollout-resumed"] == "true"
