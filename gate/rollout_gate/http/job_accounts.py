@@ -22,7 +22,7 @@ from rollout_gate.http.job_ledger import LedgerBusyError, TaskLedger
 from rollout_gate.http.request_shape import path_of, shape_of
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.shared_database import storable
-from rollout_gate.http.task_answers import TaskAnswer
+from rollout_gate.http.task_answers import TaskAnswer, kept_body
 
 _MAYBE_DONE = frozenset((303, 408, 499))
 """Statuses after which a create may have been executed: the result is at another URL (303), or an
@@ -161,10 +161,12 @@ class CreateAccount:
 
     def ended(
         self, status: int, request_id: str | None, body: bytes, answer: TaskAnswer,
-        *, is_perhaps: bool,
+        *, is_perhaps: bool, clean: Callable[[str], str | None],
     ) -> None:  # fmt: skip
         """Record the end of a complete answer with its body; ``answer`` has no credential.
 
+        ``clean`` removes credentials from a text: of the body only what is no prompt, no media and
+        no URL of an asset is kept.
         ``is_perhaps`` is whether the request may make what it asks for at once, as an image is.
         """
         if status >= 300:
@@ -173,7 +175,9 @@ class CreateAccount:
         if named or (self._task_in_headers and answer.state is not None):
             if answer.id is None and self._create is not None:
                 answer = replace(answer, id=self._create.task_id)
-            self._made(status, body, answer, request_id)
+            has_job = self._create is not None and self._create.job_id
+            kept = kept_body(body, answer, clean) if has_job else None
+            self._made(status, kept, answer, request_id)
         elif is_perhaps and self._is_recorded and not self._task_in_headers and _is_object(body):
             # It was made at once. The answer has the media themselves, so it is not kept.
             self._made(status, None, replace(answer, id=None, state="completed"), request_id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
+from rollout_gate.answers.error_codes import MOST_TEXT
 from rollout_gate.context import Subject
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
@@ -186,6 +187,7 @@ class Exchange:
             self._create.ended(
                 status, recorder.request_id, recorder.body, self._answer,
                 is_perhaps=self.out.creates != "task",
+                clean=partial(recorder.without_secret, most=MOST_TEXT),
             )  # fmt: skip
         elif self._about is not None:
             self._about.ended(status, self.out.side, self._answer)
@@ -194,6 +196,8 @@ class Exchange:
     def _answer(self) -> "TaskAnswer":
         """What the response says of a task, without any credential that a server echoes."""
         recorder, task = self._recorder, self._recorder.task
+        if task.id is not None and recorder.has_secret(task.id):
+            task = replace(task, id=None, is_task=False)
         return replace(
             task,
             error=recorder.without_secret(task.error),

@@ -412,7 +412,10 @@ class Recorder:
         out, named = self._out, self._header("x-task-id")
         if out.creates and named is None:
             named = self.task.id if out.creates == "task" or self.task.is_task else None
-        return self.without_secret(out.task_id or named)
+        task = out.task_id or named
+        if task and self.has_secret(task):
+            return "redacted"
+        return task and task[:MOST_ID]
 
     def _may_name_ids(self) -> bool:
         """Whether the body may have ids for the log: searching it is faster than decoding it.
@@ -463,7 +466,11 @@ class Recorder:
         return "redacted" if self.has_secret(text) else redacted(text)[:most]
 
     def has_secret(self, text: str) -> bool:
-        """Return whether a text has a credential in it with which the request was sent."""
+        """Whether a text has a credential of the request.
+
+        An id is asked for that alone: one that only looks like a credential (``mt-4f2a91c0``) is
+        needed whole.
+        """
         if self._secrets is None:
             query = urlsplit(self._out.url).query if "?" in self._out.url else ""
             known = credentials_in(self._out.headers, query)

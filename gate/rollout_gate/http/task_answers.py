@@ -5,6 +5,9 @@ the words of the media APIs that publish theirs (OpenAI's videos, Volcengine, Ru
 Replicate). A word that is in no list leaves a task open: nobody takes it for finished.
 """
 
+import json
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
@@ -26,6 +29,23 @@ _MOST = 200
 MOST_POLL_URL = 1_000
 """Limit of a poll URL in characters; a longer one is left out."""
 _NULL = msgspec.Raw(b"null")
+_KEPT = frozenset((
+    "id", "task_id", "object", "type", "status", "model", "progress", "cancelled",
+    "cancellation_status", "created", "created_at", "updated", "updated_at", "completed_at",
+    "expires_at", "billing_transaction_id", "request_id", "size", "seconds", "duration", "quality",
+    "resolution", "ratio", "aspect_ratio", "width", "height", "frames", "framespersecond", "fps",
+    "seed", "generate_audio", "draft", "draft_task_id", "service_tier", "priority",
+    "remixed_from_video_id", "execution_expires_after",
+))  # fmt: skip
+"""Members of the create's answer that the ledger keeps: of TokenLab's contract and the APIs above
+all that are neither a user's text nor a URL."""
+_ASSETS = frozenset((
+    "url", "video_url", "audio_url", "file_url", "last_frame_url", "thumbnail_url", "model_url",
+))  # fmt: skip
+"""Members that are the URL of what was made, of a task that is completed at once."""
+_PARTS = frozenset(("video", "audio", "content"))
+"""Members that hold such a URL and plain members."""
+_OF_AN_ERROR = frozenset(("code", "type"))
 
 
 class _Answer(msgspec.Struct):
@@ -50,6 +70,7 @@ _answer_of = msgspec.json.Decoder(_Answer)
 _error_of = msgspec.json.Decoder(_Error)
 _text_of = msgspec.json.Decoder(str)
 _number_of = msgspec.json.Decoder(float)
+_members_of: msgspec.json.Decoder[dict[str, Any]] = msgspec.json.Decoder(dict[str, Any])
 _flag_of = msgspec.json.Decoder(bool)
 
 
@@ -91,6 +112,80 @@ def task_answer(body: bytes) -> TaskAnswer:
         _text(found.billing_transaction_id),
         one is not None and (named is not None or poll is not None or state is not None),
     )  # fmt: skip
+
+
+def kept_body(body: bytes, answer: TaskAnswer, clean: Callable[[str], str | None]) -> bytes:
+    """Return what the ledger keeps of the body of an answer, to answer a repeated create with.
+
+    It has members that are known to be no user's text, the URLs of assets that are not signed, and
+    the poll URL of ``answer``, which has no query. ``clean`` removes credentials from a text.
+    """
+    try:
+        members = decode_json(body, _members_of)
+    except UndecodableError:
+        members = {}
+    kept = _members(members, clean)
+    for name, value in members.items():
+        if name in _PARTS and isinstance(value, dict):
+            kept[name] = _members(value, clean)
+    kept |= {name: members[name] for name in ("id", "task_id") if _is_id(members.get(name))}
+    error = members.get("error")
+    if isinstance(error, dict):
+        codes = ((name, value) for name, value in error.items() if name in _OF_AN_ERROR)
+        plain = {name: _plain(value, clean) for name, value in codes}
+        kept["error"] = {
+            name: value for name, value in plain.items() if not isinstance(value, dict | list)
+        }
+    elif "error" in members and not error:
+        kept["error"] = None
+    if answer.poll_url is not None:
+        kept["poll_url"] = answer.poll_url
+    if answer.id is not None and not (kept.get("id") or kept.get("task_id")):
+        kept |= {"id": answer.id, "task_id": answer.id}  # a header alone has named it
+    return body if _is_all(kept, body) else msgspec.json.encode(kept)
+
+
+def _is_all(kept: dict[str, Any], body: bytes) -> bool:
+    """Whether a body has nothing but what is kept, so that it is given again byte for byte.
+
+    Of a name that is there twice, decoders return the last value alone.
+    """
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise ValueError
+        return found
+
+    try:
+        return bool(json.loads(body, object_pairs_hook=unique) == kept)
+    except (ValueError, RecursionError):
+        return False
+
+
+def _members(given: Mapping[str, Any], clean: Callable[[str], str | None]) -> dict[str, Any]:
+    plain = {name: _plain(value, clean) for name, value in given.items() if name in _KEPT}
+    kept = {name: value for name, value in plain.items() if not isinstance(value, dict | list)}
+    assets = ((name, url) for name, url in given.items() if name in _ASSETS)
+    return kept | {name: url for name, url in assets if _is_unsigned(url, clean)}
+
+
+def _is_id(value: Any) -> bool:
+    return isinstance(value, str | int) and not isinstance(value, bool)
+
+
+def _is_unsigned(url: Any, clean: Callable[[str], str | None]) -> bool:
+    """Whether it is a URL without a query, a fragment or userinfo, which may be a credential."""
+    if not isinstance(url, str) or len(url) >= MOST_POLL_URL or not url.startswith("http"):
+        return False
+    return not any(sign in url for sign in "?#@") and clean(url) == url
+
+
+def _plain(value: Any, clean: Callable[[str], str | None]) -> Any:
+    """Return a value without credentials; a text is cut, and is empty where it may be a URL."""
+    if not isinstance(value, str):
+        return value
+    return "" if "://" in value else (clean(value) or "")[:_MOST]
 
 
 def _poll_url(url: str | None) -> str | None:

@@ -202,3 +202,90 @@ def test_a_job_of_a_nul_is_forgotten_alone(sides: TwoSides, http: Any) -> None:
     numbered(sides)
     assert create(http, sides, "job-1", "\0").json()["id"] == "task-3"
     assert create(http, sides, "job-1", "\0").headers["x-rollout-resumed"] == "true"
+
+
+ECHO = {
+    "id": "task-1", "object": "video", "status": "queued", "model": "sora-2", "progress": 0,
+    "created_at": 17, "seconds": "8", "size": "720x1280", "error": None,
+    "poll_url": "https://jo:canary@a.example/v1/tasks/task-1?sig=canary",
+    "prompt": "canary of a prompt", "input": {"prompt": "canary"},
+    "video_url": "https://a.example/1.mp4?sig=canary", "image_url": "https://a.example/canary.png",
+    "videos": [{"url": "https://a.example/canary"}],
+    "content": {"video_url": "https://jo:canary@a.example/", "text": "canary"},
+    "video": {"url": "https://a.example/1.mp4", "duration": 8, "prompt": "canary"},
+    "quality": "https://a/canary", "debug": {"auth": PREVIOUS}, "request_id": PREVIOUS,
+    "service_tier": {"canary": 1}, "type": f"Bearer {PREVIOUS}", "metadata": {"note": "canary"},
+}  # fmt: skip
+
+
+def stored(sides: TwoSides) -> bytes:
+    return b"".join(one.read_bytes() for one in sides.path.parent.glob("rollout-jobs*"))
+
+
+@pytest.mark.parametrize("more", [{}, {"status": "failed", "error": {
+    "code": "nsfw", "type": PREVIOUS, "message": "canary said no", "canary": 1}}])  # fmt: skip
+def test_the_ledger_keeps_no_prompt_no_asset_and_no_credential(
+    sides: TwoSides, http: Any, more: dict[str, Any]
+) -> None:
+    sides.previous.answer = lambda _: Reply(200, {**ECHO, **more})
+    assert "canary" in create(http, sides, "job-1").text, "the first has all of it"
+    again = create(http, sides, "job-1")
+    assert "canary" not in again.text
+    assert b"canary" not in stored(sides)
+    if not more:
+        assert again.json() == {
+            "id": "task-1", "object": "video", "status": "queued", "model": "sora-2",
+            "progress": 0, "created_at": 17, "seconds": "8", "size": "720x1280",
+            "poll_url": "https://a.example/v1/tasks/task-1", "quality": "", "error": None,
+            "request_id": "redacted", "type": "redacted", "content": {},
+            "video": {"url": "https://a.example/1.mp4", "duration": 8},
+        }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("body", "is_whole"),
+    [(b'{ "status": "queued",\n "id": "task-1"}', True),
+     (b'{"status": "canary", "id": "task-1", "status": "queued"}', False),
+     (b'{"id": "task-1", "video": {"url": "https://a/?canary", "url": "https://a"}}', False)],
+)  # fmt: skip
+def test_an_answer_without_any_such_is_given_again_byte_for_byte(
+    sides: TwoSides, http: Any, body: bytes, is_whole: bool
+) -> None:
+    sides.previous.answer = lambda _: Reply(200, body)
+    create(http, sides, "job-1")
+    again = create(http, sides, "job-1")
+    assert (again.content == body) == is_whole
+    assert again.json()["id"] == "task-1"
+    assert b"canary" not in stored(sides)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Task-ID": PREVIOUS}])
+def test_a_task_that_is_named_like_a_credential_is_none(
+    sides: TwoSides, http: Any, headers: dict[str, str]
+) -> None:
+    answer = {"id": PREVIOUS, "status": "queued"} if not headers else {"no": "id"}
+    sides.previous.answer = lambda _: Reply(200, answer, headers)
+    create(http, sides, "job-1")
+    http.get(f"{sides.previous.url}/v1/tasks/{PREVIOUS}")
+    assert code(create(http, sides, "job-1")) == (409, "create_outcome_unknown")
+    assert PREVIOUS.encode() not in stored(sides)
+    assert PREVIOUS not in sides.log.read_text()
+    assert [line["task_id"] for line in sides.lines()] == ["redacted", "redacted"]
+
+
+def test_an_id_that_only_looks_like_a_credential_is_whole(sides: TwoSides, http: Any) -> None:
+    sides.previous.answer = lambda _: Reply(200, {"id": "mt-4f2a91c0", "status": "queued"})
+    create(http, sides, "job-1")
+    assert create(http, sides, "job-1").json()["id"] == "mt-4f2a91c0"
+    assert sides.lines()[0]["task_id"] == "mt-4f2a91c0"
+
+
+def test_an_answer_that_an_earlier_release_has_kept_whole_is_given_again(
+    sides: TwoSides, http: Any
+) -> None:
+    whole = b'{"id": "task-1", "prompt": "p"}'
+    with closing(TaskLedger(ledger(sides))) as made:
+        made.begin("video", "job-1", "previous", org="acme")
+        made.created("video", "job-1", "task-1", 200, whole, org="acme")
+    assert create(http, sides, "job-1").content == whole
+    assert sides.previous.received == []
