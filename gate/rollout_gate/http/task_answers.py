@@ -28,6 +28,7 @@ _MOST = 200
 """Limit of an id in characters; a longer one is cut."""
 MOST_POLL_URL = 1_000
 """Limit of a poll URL in characters; a longer one is left out."""
+_MOST_INTEGER = 2**63
 _NULL = msgspec.Raw(b"null")
 _KEPT = frozenset((
     "id", "task_id", "object", "type", "status", "model", "progress", "cancelled",
@@ -104,12 +105,12 @@ def task_answer(body: bytes) -> TaskAnswer:
     state = None if word is None else _STATES.get(word.lower().replace("-", "_"), "open")
     if state == "failed" and _flag(found.cancelled):
         state = "cancelled"
-    named, poll = _text(found.task_id), _text(found.poll_url)
-    one = named or _text(found.id)
+    named, poll = _id(found.task_id), _text(found.poll_url)
+    one = named or _id(found.id)
     error = _code(found.error) if state in ("failed", "cancelled") else None
     return TaskAnswer(
         one, state, _poll_url(poll), _progress(found.progress), error,
-        _text(found.billing_transaction_id),
+        _id(found.billing_transaction_id),
         one is not None and (named is not None or poll is not None or state is not None),
     )  # fmt: skip
 
@@ -140,7 +141,7 @@ def kept_body(body: bytes, answer: TaskAnswer, clean: Callable[[str], str | None
         kept["error"] = None
     if answer.poll_url is not None:
         kept["poll_url"] = answer.poll_url
-    if answer.id is not None and not (kept.get("id") or kept.get("task_id")):
+    if answer.id is not None and kept.get("id") is None and kept.get("task_id") is None:
         kept |= {"id": answer.id, "task_id": answer.id}  # a header alone has named it
     return body if _is_all(kept, body) else msgspec.json.encode(kept)
 
@@ -171,7 +172,12 @@ def _members(given: Mapping[str, Any], clean: Callable[[str], str | None]) -> di
 
 
 def _is_id(value: Any) -> bool:
-    return isinstance(value, str | int) and not isinstance(value, bool)
+    return isinstance(value, str) or (_is_encodable(value) and not isinstance(value, bool))
+
+
+def _is_encodable(value: Any) -> bool:
+    """Whether it is an integer of 64 bits, beyond which msgspec decodes and does not encode."""
+    return isinstance(value, int) and -_MOST_INTEGER <= value < _MOST_INTEGER
 
 
 def _is_unsigned(url: Any, clean: Callable[[str], str | None]) -> bool:
@@ -184,7 +190,7 @@ def _is_unsigned(url: Any, clean: Callable[[str], str | None]) -> bool:
 def _plain(value: Any, clean: Callable[[str], str | None]) -> Any:
     """Return a value without credentials; a text is cut, and is empty where it may be a URL."""
     if not isinstance(value, str):
-        return value
+        return None if isinstance(value, int) and not _is_encodable(value) else value
     return "" if "://" in value else (clean(value) or "")[:_MOST]
 
 
@@ -214,6 +220,12 @@ def _text(value: msgspec.Raw) -> str | None:
         return decode_json(value, _text_of)[:_MOST] or None
     except UndecodableError:
         return None
+
+
+def _id(value: msgspec.Raw) -> str | None:
+    """Return an id as a text, as a URL has it; some APIs number their tasks."""
+    digits = bytes(value)
+    return digits.decode()[:_MOST] if digits.isdigit() else _text(value)
 
 
 def _progress(value: msgspec.Raw) -> int | None:

@@ -289,3 +289,32 @@ def test_an_answer_that_an_earlier_release_has_kept_whole_is_given_again(
         made.created("video", "job-1", "task-1", 200, whole, org="acme")
     assert create(http, sides, "job-1").content == whole
     assert sides.previous.received == []
+
+
+@pytest.mark.parametrize("number", ["123", "0", "9" * 30], ids=len)
+@pytest.mark.parametrize("name", ["id", "task_id"])
+@pytest.mark.parametrize("percent", [0, 100])
+def test_a_task_may_be_numbered(
+    sides: TwoSides, http: Any, number: str, name: str, percent: int
+) -> None:
+    decide(sides, percent)
+    side, other = (sides.previous, sides.tokenlab)[:: -1 if percent else 1]
+    body = f'{{"{name}": {number}, "status": "queued"}}'.encode()
+    side.answer = lambda _: Reply(200, body)
+    create(http, sides, "job-1")
+    again = create(http, sides, "job-1")
+    assert (again.status_code, again.headers["x-rollout-resumed"]) == (200, "true")
+    assert str(again.json()[name]) == number
+    decide(sides, 100 - percent)
+    http.get(f"{sides.previous.url}/v1/tasks/{number}")
+    assert [one.method for one in side.received] == ["POST", "GET"]
+    assert other.received == []
+    assert [line["task_id"] for line in sides.lines()] == [number] * 2
+
+
+def test_what_is_no_number_of_a_task(sides: TwoSides, http: Any) -> None:
+    for at, word in enumerate((b"true", b"-1", b"1.5", b"null", b"{}", b"[1]")):
+        body = b'{"id": %s, "status": "queued"}' % word
+        sides.previous.answer = lambda _, body=body: Reply(200, body)  # type: ignore[misc]
+        create(http, sides, f"job-{at}")
+        assert create(http, sides, f"job-{at}").status_code == 409
