@@ -300,10 +300,13 @@ class TaskLedger(SharedDatabase):
     def _waiting(self, key: Key) -> Job | None:
         """Return a job that is not written yet."""
         job = self._unwritten.get(key)
-        if job is None or job.request_ended:
-            return job
-        same = (one for one in self._creates.values() if one is not None and key_of(one) == key)
-        ended = any(one.sent_at == job.sent_at and one.request_ended for one in same)
+        if job is None:
+            return None
+        waiting = (one for one in self._creates.values() if one is not None)
+        same = [one for one in waiting if one.sent_at == job.sent_at and key_of(one) == key]
+        if any(one.state in ("failed", "cancelled") for one in same):
+            return None  # it may be repeated
+        ended = job.request_ended or any(one.request_ended for one in same)
         return replace(job, request_ended=ended)
 
     def _look_for_like(self, create: Create, since: float) -> Known | None:

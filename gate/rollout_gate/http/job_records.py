@@ -55,8 +55,13 @@ select side, sent_at, task_id, status, body, status is not null or exists (
   select 1 from creates where creates.job_id = jobs.job_id and creates.job_id != ''
     and creates.route = jobs.route and creates.org = jobs.org and creates.sent_at = jobs.sent_at
     and creates.status is not null)
-from jobs where route = ? and org in (?, char(0)) and job_id = ?
+from jobs where route = ? and org in (?, char(0)) and job_id = ? and not exists (
+  select 1 from creates where creates.job_id = jobs.job_id and creates.job_id != ''
+    and creates.route = jobs.route and creates.org = jobs.org and creates.sent_at = jobs.sent_at
+    and creates.state in ('failed', 'cancelled'))
 """
+"""A job that was sent, unless its task is known to have ended without an asset: then it may be
+repeated."""
 _NEWEST = "select max(sent_at) from jobs where sent_at < ?"
 SIDE_OF = "select side from jobs where task_id = ?"
 _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"

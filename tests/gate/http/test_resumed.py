@@ -11,7 +11,7 @@ import pytest
 from rollout_gate import subject
 from rollout_gate.http import client
 from rollout_gate.http.job_ledger import TaskLedger
-from tests.support.loopback import PREVIOUS, TOKENLAB, Reply, TwoSides
+from tests.support.loopback import PREVIOUS, TOKENLAB, Received, Reply, TwoSides
 
 CREATE = "/v1/videos/generations"
 ASK = {"model": "m", "prompt": "a lighthouse"}
@@ -222,7 +222,7 @@ def stored(sides: TwoSides) -> bytes:
     return b"".join(one.read_bytes() for one in sides.path.parent.glob("rollout-jobs*"))
 
 
-@pytest.mark.parametrize("more", [{}, {"status": "failed", "error": {
+@pytest.mark.parametrize("more", [{}, {"status": "running", "error": {
     "code": "nsfw", "type": PREVIOUS, "message": "canary said no", "canary": 1}}])  # fmt: skip
 def test_the_ledger_keeps_no_prompt_no_asset_and_no_credential(
     sides: TwoSides, http: Any, more: dict[str, Any]
@@ -318,3 +318,54 @@ def test_what_is_no_number_of_a_task(sides: TwoSides, http: Any) -> None:
         sides.previous.answer = lambda _, body=body: Reply(200, body)  # type: ignore[misc]
         create(http, sides, f"job-{at}")
         assert create(http, sides, f"job-{at}").status_code == 409
+
+
+@pytest.mark.parametrize("is_buffered", [False, True])
+@pytest.mark.parametrize(
+    ("method", "ended", "is_repeated"),
+    [
+        ("GET", {"status": "failed"}, True), ("GET", {"status": "EXPIRED"}, True),
+        ("DELETE", {"status": "failed", "cancelled": True}, True),
+        ("GET", {"status": "canceled"}, True), ("POST", {"status": "failed"}, True),
+        ("GET", {"status": "completed"}, False), ("GET", {"status": "running"}, False),
+    ],
+)  # fmt: skip
+def test_a_job_is_repeated_at_once_after_its_task_has_failed(
+    sides: TwoSides, http: Any, method: str, ended: Any, is_repeated: bool, is_buffered: bool
+) -> None:
+    made = TaskLedger(sides.path)  # no database
+    if is_buffered:
+        http = client(
+            sides.gate, "video", org="acme", tokenlab_key=TOKENLAB, previous_key=PREVIOUS,
+            ledger=made,
+        )  # fmt: skip
+    tasks: list[str] = []
+
+    def answer(one: Received) -> Reply:
+        if one.method == "POST":
+            tasks.append(f"task-{len(tasks) + 1}")
+        stands = ended if one.method == method and len(tasks) == 1 else {"status": "queued"}
+        return Reply(200, {"id": tasks[-1], **stands})
+
+    sides.previous.answer = answer
+    create(http, sides, "job-1")
+    http.request("GET" if method == "POST" else method, f"{sides.previous.url}/v1/tasks/task-1")
+    for _ in range(2):
+        again = create(http, sides, "job-1")
+        assert again.json()["id"] == ("task-2" if is_repeated else "task-1")
+    assert again.headers["x-rollout-resumed"] == "true"
+    assert len(tasks) == 1 + is_repeated
+    http.close()
+    made.close()
+
+
+def test_another_process_repeats_a_failed_job_once(sides: TwoSides, http: Any) -> None:
+    numbered(sides)
+    create(http, sides, "job-1")
+    sides.previous.answer = lambda _: Reply(200, {"id": "task-1", "status": "failed"})
+    http.get(f"{sides.previous.url}/v1/tasks/task-1")
+    with closing(TaskLedger(ledger(sides))) as one, closing(TaskLedger(ledger(sides))) as other:
+        assert one.begin("video", "job-1", "previous", org="acme") is None
+        known = other.begin("video", "job-1", "previous", org="acme")
+    assert known is not None
+    assert known.task_id is None
