@@ -17,6 +17,7 @@ from rollout_gate.answers.reading import (
     tokens,
     total,
 )
+from rollout_gate.answers.task_states import is_refusal, state_of
 from rollout_gate.file.model import MEDIA_FORMATS
 
 Json = Mapping[str, Any]
@@ -393,15 +394,22 @@ class MediaReader:
     body_is_whole = True
 
     def look(self, value: Json, reading: Reading) -> None:
-        status = value.get("status")
-        if (error := error_in(value)) or status == "failed" or value.get("type") == "error":
+        status, get = value.get("status"), value.get
+        is_failed = isinstance(status, str) and state_of(status) == "failed"
+        if (error := error_in(value)) or is_failed or get("type") == "error":
             reading.failed(error or {**value, "type": None, "status": None})
-        if str(value.get("type")).endswith(".completed"):
+        if str(get("type")).endswith(".completed"):
             reading.has_content()
             reading.complete = True
-        elif any(value.get(name) for name in ("data", "url", "b64_json", "output", "results")):
+        elif any(map(get, ("data", "url", "b64_json", "output", "results"))):
             reading.has_content()
-        elif value.get("task_id") or value.get("id"):
+        elif (
+            not status
+            and not get("task_id")
+            and is_refusal(get("code"), get("message") or get("msg"))
+        ):
+            reading.failed({**value, "type": None, "status": None})
+        elif any(get(name) not in (None, "") for name in ("task_id", "id")):
             reading.pending = True
         usage = value.get("usage")
         if isinstance(usage, dict):

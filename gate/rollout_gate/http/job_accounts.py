@@ -171,6 +171,7 @@ class CreateAccount:
         """
         if status >= 300:
             return
+        is_answer = _is_object(body) and not answer.is_refusal
         named = answer.is_task or (not is_perhaps and answer.id is not None)
         if named or (self._task_in_headers and answer.state is not None):
             if answer.id is None and self._create is not None:
@@ -178,7 +179,7 @@ class CreateAccount:
             has_job = self._create is not None and self._create.job_id
             kept = kept_body(body, answer, clean) if has_job else None
             self._made(status, kept, answer, request_id)
-        elif is_perhaps and self._is_recorded and not self._task_in_headers and _is_object(body):
+        elif is_perhaps and is_answer and self._is_recorded and not self._task_in_headers:
             # It was made at once. The answer has the media themselves, so it is not kept.
             self._made(status, None, replace(answer, id=None, state="completed"), request_id)
         elif self._create is not None and self._is_recorded and not self._task_in_headers:

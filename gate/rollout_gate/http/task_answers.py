@@ -1,9 +1,4 @@
-"""What an answer says of an async media task: its id, its state, where to poll it.
-
-TokenLab's words are those of its published contract (autumn 2026); those of previous providers are
-the words of the media APIs that publish theirs (OpenAI's videos, Volcengine, Runway, Luma, fal,
-Replicate). A word that is in no list leaves a task open: nobody takes it for finished.
-"""
+"""What an answer says of an async media task: its id, its state, where to poll it."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -13,17 +8,9 @@ from urllib.parse import urlsplit
 import msgspec
 
 from rollout_gate.access_log import TaskState
+from rollout_gate.answers.task_states import is_refusal, state_of
 from rollout_gate.untrusted import UndecodableError, decode_json
 
-_STATES: dict[str, TaskState] = {
-    **dict.fromkeys(("completed", "complete", "succeeded", "success", "done", "finished", "ready",
-                     "ok"), "completed"),
-    **dict.fromkeys(("failed", "failure", "error", "expired", "rejected", "timeout"), "failed"),
-    **dict.fromkeys(("cancelled", "canceled", "aborted"), "cancelled"),
-    **dict.fromkeys(("pending", "processing", "queued", "running", "in_queue", "in_progress",
-                     "submitted", "created", "starting", "waiting", "preparing", "generating",
-                     "dreaming"), "open"),
-}  # fmt: skip
 _MOST = 200
 """Limit of an id in characters; a longer one is cut."""
 MOST_POLL_URL = 1_000
@@ -60,6 +47,9 @@ class _Answer(msgspec.Struct):
     cancelled: msgspec.Raw = _NULL
     error: msgspec.Raw = _NULL
     billing_transaction_id: msgspec.Raw = _NULL
+    code: msgspec.Raw = _NULL
+    message: msgspec.Raw = _NULL
+    msg: msgspec.Raw = _NULL
 
 
 class _Error(msgspec.Struct):
@@ -90,6 +80,8 @@ class TaskAnswer(msgspec.Struct, frozen=True):
     billing_transaction_id: str | None = None
     is_task: bool = False
     """Whether it can be nothing else than a task: a status, or a task's own fields."""
+    is_refusal: bool = False
+    """Whether it is an error in place of a task."""
 
 
 NO_TASK = TaskAnswer()
@@ -102,10 +94,12 @@ def task_answer(body: bytes) -> TaskAnswer:
     except UndecodableError:
         return NO_TASK
     word = _text(found.status)
-    state = None if word is None else _STATES.get(word.lower().replace("-", "_"), "open")
+    state = None if word is None else state_of(word)
     if state == "failed" and _flag(found.cancelled):
         state = "cancelled"
     named, poll = _id(found.task_id), _text(found.poll_url)
+    if state is None and named is None and poll is None and _is_refusal(found):
+        return TaskAnswer(is_refusal=True)  # its id is that of the request
     one = named or _id(found.id)
     error = _code(found.error) if state in ("failed", "cancelled") else None
     return TaskAnswer(
@@ -205,6 +199,15 @@ def _poll_url(url: str | None) -> str | None:
         return None
     shown = f"[{host}]" if ":" in host else host
     return parts._replace(netloc=f"{shown}{port}" if host else "", query="", fragment="").geturl()
+
+
+def _is_refusal(found: _Answer) -> bool:
+    code = _id(found.code)
+    said = _text(found.message) or _text(found.msg)
+    error = bytes(found.error)
+    has_error = error[:1] in (b"{", b'"') and error not in (b"{}", b'""')
+    number = int(code) if code is not None and code.isdecimal() else code
+    return has_error or is_refusal(number, said)
 
 
 def _code(error: msgspec.Raw) -> str | None:

@@ -369,3 +369,52 @@ def test_another_process_repeats_a_failed_job_once(sides: TwoSides, http: Any) -
         known = other.begin("video", "job-1", "previous", org="acme")
     assert known is not None
     assert known.task_id is None
+
+
+REFUSALS = [
+    {"id": "req-1", "code": 1, "message": "no balance"},
+    {"id": "req-1", "code": "1002", "msg": "no balance"},
+    {"request_id": "req-1", "code": "InvalidParameter", "message": "no such model"},
+    {"id": "req-1", "error": {"code": "insufficient_quota"}},
+    {"id": "req-1", "error": "no"},
+]
+
+
+@pytest.mark.parametrize("answer", REFUSALS)
+def test_a_refusal_in_a_200_is_an_error_and_its_id_no_task(
+    sides: TwoSides, http: Any, answer: dict[str, Any]
+) -> None:
+    sides.previous.answer = lambda _: Reply(200, answer)
+    create(http, sides, "job-1")
+    (line,) = sides.lines()
+    assert (line["status"], line["outcome"], line.get("task_id")) == (200, "error", None)
+    assert code(create(http, sides, "job-1")) == (409, "create_outcome_unknown")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [{"id": "t", "code": 0, "message": "SUCCEED"}, {"id": "t", "code": 200, "msg": "x"},
+     {"id": "t", "code": "ok", "message": "x"}, {"id": "t", "code": 1, "message": "Success!"},
+     {"id": "t", "status": "queued", "code": 1, "message": "x"}, {"id": 0, "message": "x"},
+     {"task_id": "t", "code": 7, "message": "x"}, {"id": "t", "code": None, "message": "x"},
+     {"id": "t", "error": None}, {"id": "t", "error": {}}, {"id": "t", "code": True, "msg": "x"}],
+)  # fmt: skip
+def test_what_is_no_refusal(sides: TwoSides, http: Any, answer: dict[str, Any]) -> None:
+    sides.previous.answer = lambda _: Reply(200, answer)
+    create(http, sides, "job-1")
+    (line,) = sides.lines()
+    task = answer.get("task_id", answer.get("id"))
+    assert (line["outcome"], line["task_id"]) == ("ok", str(task))
+    assert create(http, sides, "job-1").headers["x-rollout-resumed"] == "true"
+
+
+WORDS = ["failed", "FAILED", "failure", "rejected", "error", "expired", "Timeout", "cancelled",
+         "canceled", "queued", "succeeded", "a word of tomorrow"]  # fmt: skip
+
+
+@pytest.mark.parametrize("word", WORDS)
+def test_a_task_that_has_failed_is_no_good_answer(sides: TwoSides, http: Any, word: str) -> None:
+    sides.previous.answer = lambda _: Reply(200, {"id": "t", "status": word})
+    create(http, sides, "job-1")
+    (line,) = sides.lines()
+    assert (line["outcome"] == "error") == (line["task_status"] == "failed")
