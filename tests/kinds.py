@@ -99,6 +99,7 @@ FUNCTIONAL = frozenset(
         "gate/http/test_ledger_buffer.py",
         "gate/http/test_left_unread.py",
         "gate/http/test_ledger_file.py",
+        "gate/http/test_one_line_each.py",
         "gate/http/test_operation_sides.py",
         "gate/http/test_passing_by.py",
         "gate/http/test_redirects.py",

@@ -29,7 +29,7 @@ UNSENT = "unsent"
 """The error of a request for which its host had no open file, memory, port or connection left."""
 UNSENDABLE = "unsendable"
 """The error of a request that HTTP does not allow, as with a line end in a header, or whose body is
-an iterator that is consumed."""
+an iterator that is consumed or raises."""
 LEFT = ("abandoned", "cancelled", UNSENT, UNSENDABLE)
 """Errors of the application's own; with the outcome ``error`` these words are an API's code."""
 _CLIENT_CLOSED = 499

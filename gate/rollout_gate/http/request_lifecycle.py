@@ -37,7 +37,14 @@ from rollout_gate.http.operations import (
     task_operation,
 )
 from rollout_gate.http.redirects import RefusedError, is_redirect, redirected
-from rollout_gate.http.request_shape import is_signed, path_of, same_origin, shape_of, task_of
+from rollout_gate.http.request_shape import (
+    Call,
+    is_signed,
+    path_of,
+    same_origin,
+    shape_of,
+    task_of,
+)
 from rollout_gate.http.response_recorder import Recorder
 from rollout_gate.http.routing import Outgoing, Router, creates_of
 from rollout_gate.paths import LEDGER_NAME
@@ -281,15 +288,10 @@ class Exchanges:
         host; one of the route then has its access-log record.
         """
         router = self._router
-        subject = router.subject_of(by_name)
-        decision = router.decide(subject)
-        call, operation = router.call(decision, method, url), None
+        subject, decision, call, operation = self._known_as(method, url, headers, by_name)
         if call is None:
-            operation = self._operation_of(decision, method, url, headers)
-            if operation is None:
-                out = router.aside(method, url, headers, subject, body, form)
-                return self._begin_aside(out, decision, shape_of(method, url))
-            call = operation.call
+            out = router.aside(method, url, headers, subject, body, form)
+            return self._begin_aside(out, decision, shape_of(method, url))
         is_decided = operation is None or operation.goes == "decided"
         if is_decided and router.lacks_org(subject, decision):
             self._say_org_is_missing(decision.route)
@@ -355,6 +357,39 @@ class Exchanges:
         if not found.call.as_usual:
             return None
         return replace(found, stays=True) if is_read else found
+
+    def unread(
+        self,
+        method: str,
+        url: str,
+        headers: Headers,
+        by_name: Mapping[bytes, bytes],
+        error: str,
+    ) -> None:
+        """Log a request that ended while its body was read, before it was decided what to send."""
+        subject, decision, call, operation = self._known_as(method, url, headers, by_name)
+        if call is None:
+            return
+        digest = partial(digest_of, method, url, None, subject)
+        said = by_name.get(COUNT_HEADER, b"")
+        attempt = self._retries(digest, decision, said, is_call=operation is None)
+        out = _unsent(method, url, attempt.decision, subject, operation)
+        recorder = self._recorder(out, attempt.number)
+        Exchange(out, recorder, attempt, digest).failed(error, sent=False)
+
+    def _known_as(
+        self, method: str, url: str, headers: Headers, by_name: Mapping[bytes, bytes]
+    ) -> tuple[Subject, Decision, Call | None, Operation | None]:
+        """Return a request's subject and decision, and what it is: no call where it is neither a
+        generation nor an operation of the route."""
+        router = self._router
+        subject = router.subject_of(by_name)
+        decision = router.decide(subject)
+        call, operation = router.call(decision, method, url), None
+        if call is None:
+            operation = self._operation_of(decision, method, url, headers)
+            call = operation.call if operation is not None else None
+        return subject, decision, call, operation
 
     def _create_account(
         self, out: Outgoing, method: str, url: str, body: bytes | None

@@ -139,7 +139,11 @@ class _GateTransport:
     def handle_request(self, request: Any) -> Any:
         is_form = self._kit.is_short_in_pieces(request)
         if is_form or self._kit.is_json_in_pieces(request):
-            request.read()
+            try:
+                request.read()
+            except BaseException as error:
+                self._unread(request, error)
+                raise
         begun, body = self._begin(request, is_form)
         self._find(begun)
         sent = self._outgoing(request, begun, body)
@@ -164,7 +168,11 @@ class _GateTransport:
     async def handle_async_request(self, request: Any) -> Any:
         is_form = self._kit.is_short_in_pieces(request)
         if is_form or self._kit.is_json_in_pieces(request):
-            await request.aread()
+            try:
+                await request.aread()
+            except BaseException as error:
+                self._unread(request, error)
+                raise
         begun, body = self._begin(request, is_form)
         if begun.looks_up:
             try:
@@ -259,6 +267,13 @@ class _GateTransport:
         if is_form:
             form, body = body, None
         return self._exchanges.begin(request.method, url, headers, by_name, body, form), body
+
+    def _unread(self, request: Any, error: BaseException) -> None:
+        """Log a request whose body raised while it was read: nothing of it was sent."""
+        headers = request.headers.raw
+        by_name = {name.lower(): value for name, value in headers}
+        name = UNSENDABLE if isinstance(error, Exception) else "cancelled"
+        self._exchanges.unread(request.method, str(request.url), headers, by_name, name)
 
     def _find(self, begun: Exchange) -> None:
         try:

@@ -1,0 +1,110 @@
+"""Each request of the route has exactly one line, wherever it ends before an answer came."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import httpx
+import httpx2
+import pytest
+
+from rollout_gate.http import async_client, client
+from tests.support.loopback import PREVIOUS, TOKENLAB, TwoSides
+from tests.support.waiting import PATIENCE_S
+
+libraries = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
+JSON = {"Content-Type": "application/json"}
+CHAT = "/v1/chat/completions"
+
+
+def open_client(sides: TwoSides, library: Any = httpx2, route: str = "chat") -> Any:
+    return client(
+        sides.gate, route, org="acme", tokenlab_key=TOKENLAB, previous_key=PREVIOUS,
+        library=library.__name__,
+    )  # fmt: skip
+
+
+def open_async_client(sides: TwoSides, library: Any = httpx2, route: str = "chat") -> Any:
+    return async_client(
+        sides.gate, route, org="acme", tokenlab_key=TOKENLAB, previous_key=PREVIOUS,
+        library=library.__name__,
+    )  # fmt: skip
+
+
+def told(sides: TwoSides) -> list[tuple[Any, ...]]:
+    names = ("side", "status", "outcome", "error")
+    return [tuple(line.get(name) for name in names) for line in sides.lines()]
+
+
+OWN = ("previous", 0, "abandoned", "unsendable")
+
+
+@libraries
+@pytest.mark.parametrize("path", [CHAT, "/v1/files"])
+def test_a_json_body_in_pieces_that_raises_has_a_line(
+    sides: TwoSides, library: Any, path: str
+) -> None:
+    def pieces() -> Iterator[bytes]:
+        yield b'{"model":'
+        raise RuntimeError("the application's own")
+
+    sides.decide(0)
+    with open_client(sides, library) as http, pytest.raises(RuntimeError, match="own"):
+        http.post(f"{sides.previous.url}{path}", content=pieces(), headers=JSON)
+    assert told(sides) == [OWN]
+    assert sides.previous.received == []
+
+
+@libraries
+def test_a_json_body_in_pieces_that_is_consumed_has_a_line(sides: TwoSides, library: Any) -> None:
+    sides.decide(0)
+    pieces = iter([b'{"model": "m"}'])
+    with open_client(sides, library) as http:
+        request = http.build_request(
+            "POST", f"{sides.previous.url}{CHAT}", content=(one for one in pieces), headers=JSON
+        )
+        for one in request.stream:
+            assert one
+        with pytest.raises(library.StreamConsumed):
+            http.send(request)
+    assert told(sides) == [OWN]
+
+
+@libraries
+async def test_a_json_body_in_pieces_that_is_cancelled_has_a_line(
+    sides: TwoSides, library: Any
+) -> None:
+    reached = asyncio.Event()
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"model":'
+        reached.set()
+        await asyncio.sleep(3600)
+
+    sides.decide(0)
+    async with open_async_client(sides, library) as http:
+        url = f"{sides.previous.url}{CHAT}"
+        task = asyncio.create_task(http.post(url, content=pieces(), headers=JSON))
+        await asyncio.wait_for(reached.wait(), PATIENCE_S)
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+    assert told(sides) == [("previous", 0, "abandoned", "cancelled")]
+
+
+@libraries
+async def test_a_json_body_in_pieces_that_raises_has_a_line_of_the_async_client(
+    sides: TwoSides, library: Any
+) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b'{"model":'
+        raise RuntimeError("the application's own")
+
+    sides.decide(100)
+    async with open_async_client(sides, library) as http:
+        with pytest.raises(RuntimeError, match="own"):
+            await http.post(f"{sides.previous.url}{CHAT}", content=pieces(), headers=JSON)
+        with pytest.raises(RuntimeError, match="own"):  # what is no request of the route has none
+            await http.post(f"{sides.previous.url}/v1/models", content=pieces(), headers=JSON)
+    assert told(sides) == [("tokenlab", *OWN[1:])]
