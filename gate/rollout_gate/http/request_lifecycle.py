@@ -117,18 +117,26 @@ class Exchange:
 
     def claim(self) -> "Answer | None":
         """Record a create before it is sent; return the response to an earlier one if any."""
-        if self._create is None:
+        create = self._create
+        if create is None:
             return None
-        answer, job_id = self._create.claim(self.out)
+        answer, job_id = create.claim(self.out)
+        if self._create is None:
+            return answer  # withdrawn meanwhile: its line is written
         if job_id != self.out.subject.job_id:
             self.out = replace(self.out, subject=replace(self.out.subject, job_id=job_id))
             self._recorder.goes(self.out)
         return answer
 
-    def withdraw(self) -> None:
-        """Cancel ``claim``, which may still be running in a thread: nothing will be sent."""
-        if self._create is not None:
-            self._create.withdraw()
+    def withdraw(self, error: str) -> None:
+        """Cancel ``claim``, which may still be running in a thread: nothing will be sent.
+
+        The line is written at once; the ledger, which may be locked, is left to the account.
+        """
+        create, self._create = self._create, None
+        if create is not None:
+            create.withdraw()
+        self.failed(error, sent=False)
 
     def sent_on(self, status: int, location: str | None) -> bool:
         """Whether a response redirects to a URL to which this request may go."""

@@ -147,7 +147,12 @@ class _GateTransport:
         begun, body = self._begin(request, is_form)
         self._find(begun)
         sent = self._outgoing(request, begun, body)
-        if (answer := begun.claim()) is not None:
+        try:
+            answer = begun.claim()
+        except BaseException as error:
+            begun.withdraw(self._kit.name_of(error))
+            raise
+        if answer is not None:
             return self._kit.known(answer)
         history: list[Any] = []
         try:
@@ -184,8 +189,8 @@ class _GateTransport:
         waits = begun.waits_for_disk
         try:
             answer = await _off_loop(waits, begun.claim)
-        except BaseException:
-            begun.withdraw()
+        except BaseException as error:
+            begun.withdraw(self._kit.name_of(error))
             raise
         if answer is not None:
             return self._kit.known(answer)

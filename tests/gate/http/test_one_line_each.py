@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -9,8 +10,10 @@ import httpx
 import httpx2
 import pytest
 
+from rollout_gate import subject
 from rollout_gate.http import async_client, client
-from tests.support.loopback import PREVIOUS, TOKENLAB, TwoSides
+from rollout_gate.http.job_ledger import TaskLedger
+from tests.support.loopback import PREVIOUS, TOKENLAB, Reply, TwoSides
 from tests.support.waiting import PATIENCE_S
 
 libraries = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
@@ -108,3 +111,68 @@ async def test_a_json_body_in_pieces_that_raises_has_a_line_of_the_async_client(
         with pytest.raises(RuntimeError, match="own"):  # what is no request of the route has none
             await http.post(f"{sides.previous.url}/v1/models", content=pieces(), headers=JSON)
     assert told(sides) == [("tokenlab", *OWN[1:])]
+
+
+CREATE = "/v1/videos/generations"
+ASK = {"model": "m", "prompt": "a lighthouse"}
+
+
+def decide_video(sides: TwoSides, more: str = "") -> None:
+    sides.put(
+        f'[tokenlab]\nbase_url = "{sides.tokenlab.url}"\n'
+        f'[routes.video]\nformat = "video"\ndefault_percent = 0\n'
+        f'previous_base_url = "{sides.previous.url}/v1"\n{more}'
+    )
+    sides.gate.refresh()
+    sides.gate.refresh()
+
+
+@contextlib.contextmanager
+def locked(sides: TwoSides) -> Iterator[None]:
+    """Another process has the ledger locked for writing."""
+    path = sides.path.parent / "rollout-jobs.sqlite3"
+    with contextlib.closing(TaskLedger(path)) as made:
+        made.fingerprint(b"")  # makes the file, and its key
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("begin immediate")
+        yield
+        other.execute("commit")
+
+
+@libraries
+@pytest.mark.parametrize("job", ["job-1", None])
+@pytest.mark.parametrize("more", ["", 'dedupe = "10m"\n'], ids=["", "dedupe"])
+async def test_a_create_that_is_cancelled_while_the_ledger_is_locked_has_a_line(
+    sides: TwoSides, library: Any, job: str | None, more: str
+) -> None:
+    decide_video(sides, more)
+    async with open_async_client(sides, library, "video") as http:
+        with locked(sides):
+            with subject(job_id=job):
+                task = asyncio.create_task(http.post(f"{sides.previous.url}{CREATE}", json=ASK))
+            await asyncio.sleep(0.2)
+            assert not task.done(), "it waits for the lock"
+            task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await task
+            assert told(sides) == [("previous", 0, "abandoned", "cancelled")]
+        sides.previous.answer = lambda _: Reply(200, {"id": "task-1", "status": "queued"})
+        await asyncio.sleep(0.3)  # its thread withdraws it
+        with subject(job_id=job):
+            assert (await http.post(f"{sides.previous.url}{CREATE}", json=ASK)).status_code == 200
+    assert told(sides)[1:] == [("previous", 200, "ok", None)]
+    assert len(sides.previous.received) == 1
+
+
+def test_a_create_that_is_interrupted_while_it_is_recorded_has_a_line(
+    sides: TwoSides, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    decide_video(sides)
+    with open_client(sides, route="video") as http:
+        monkeypatch.setattr(TaskLedger, "begin", interrupt)
+        with subject(job_id="job-1"), pytest.raises(KeyboardInterrupt):
+            http.post(f"{sides.previous.url}{CREATE}", json=ASK)
+    assert told(sides) == [("previous", 0, "abandoned", "cancelled")]
