@@ -176,3 +176,13 @@ def test_a_create_that_is_interrupted_while_it_is_recorded_has_a_line(
         with subject(job_id="job-1"), pytest.raises(KeyboardInterrupt):
             http.post(f"{sides.previous.url}{CREATE}", json=ASK)
     assert told(sides) == [("previous", 0, "abandoned", "cancelled")]
+
+
+def test_a_create_that_the_gate_answers_has_none(sides: TwoSides) -> None:
+    """No side was asked, and the figures are those of the sides."""
+    decide_video(sides)
+    sides.previous.answer = lambda _: Reply(200, {"id": "task-1", "status": "queued"})
+    with open_client(sides, route="video") as http, subject(job_id="job-1"):
+        for _ in range(3):
+            assert http.post(f"{sides.previous.url}{CREATE}", json=ASK).status_code == 200
+    assert told(sides) == [("previous", 200, "ok", None)]
