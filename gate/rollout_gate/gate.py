@@ -328,6 +328,7 @@ class Gate(Decider):
         raise TypeError("a Gate cannot be pickled: make one in each process, of the same file")
 
     def _in_forked_child(self) -> None:
+        self._later.clear()  # the parent runs them, and has written what they write
         if not self._stop.is_set():
             self._lock, self._stop = threading.Lock(), threading.Event()
             finalize(self, self._stop.set)

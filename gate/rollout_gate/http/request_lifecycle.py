@@ -4,6 +4,7 @@ Two invariants: a retry stays on the side first chosen, and the create of an asy
 idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``.
 """
 
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -90,6 +91,13 @@ class Exchange:
         self._about = task
         self._find = find
         self._settled = False
+        self._process = os.getpid()
+
+    @property
+    def _is_of_parent(self) -> bool:
+        """Whether this process is a forked child that has inherited the request: its line and its
+        job are its parent's to write, who has the response as well."""
+        return self._process != os.getpid()
 
     @property
     def waits_for_disk(self) -> bool:
@@ -165,6 +173,8 @@ class Exchange:
         A caller that is cancelled after the last word of a response has had all of it; the status
         of an error is one, also where its body breaks.
         """
+        if self._is_of_parent:
+            return
         is_decided = self._create is None and self._recorder.is_decided
         if error == "cancelled" and (is_decided or self._recorder.is_whole):
             self.closed()
@@ -191,6 +201,8 @@ class Exchange:
 
     def ended(self) -> None:
         """Record the end of a complete response."""
+        if self._is_of_parent:
+            return
         self._account()
         self._recorder.ended()
         self._settle(self._recorder.status)
@@ -222,7 +234,7 @@ class Exchange:
 
     def dropped(self) -> None:
         """Finalize an abandoned response: deferred, as a finalizer may run with any lock held."""
-        if not self._recorder.is_over:
+        if not self._recorder.is_over and not self._is_of_parent:
             self._later(self.closed)
 
     @property
@@ -237,6 +249,8 @@ class Exchange:
 
         It may be the event loop that does, so what writes to disk is deferred.
         """
+        if self._is_of_parent:
+            return
         if self._recorder.is_whole and self.waits_for_disk:
             self._later(self._account)
         elif self._create is not None and self._create.is_waiting:

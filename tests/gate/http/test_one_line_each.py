@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import sqlite3
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -186,3 +188,81 @@ def test_a_create_that_the_gate_answers_has_none(sides: TwoSides) -> None:
         for _ in range(3):
             assert http.post(f"{sides.previous.url}{CREATE}", json=ASK).status_code == 200
     assert told(sides) == [("previous", 200, "ok", None)]
+
+
+SCRIPT = """
+import gc, os, sys
+from rollout_gate import Gate
+from rollout_gate.http import client
+gate, url, path = Gate(sys.argv[1], poll_s=60), sys.argv[2], sys.argv[3]
+http = client(gate, sys.argv[4], org="acme", tokenlab_key="sk-x", previous_key="sk-y")
+def open_response():
+    request = http.build_request("POST", url + path, json={"model": "m"})
+    return http.send(request, stream=True)
+def child(does):
+    if os.fork() == 0:
+        does()
+        gate.refresh()
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+def run(sides: TwoSides, script: str, path: str = CHAT, route: str = "chat") -> None:
+    done = subprocess.run(
+        # From 3.12 on, CPython warns of every fork of a process with threads.
+        [*(sys.executable, "-W", "ignore::DeprecationWarning", "-c", SCRIPT + script),
+         *(str(sides.path), sides.previous.url, path, route)],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+FORKS = {
+    "dropped before": """
+response = open_response()
+del response
+child(lambda: None)
+gate.refresh()
+""",
+    "closed by both": """
+response = open_response()
+child(response.close)
+response.read()
+""",
+    "read by both": """
+response = open_response()
+child(lambda: [*response.iter_raw()])
+response.close()
+""",
+    "dropped by both": """
+response = open_response()
+def drop():
+    global response
+    del response
+child(drop)
+drop()
+gate.refresh()
+""",
+}
+
+
+@pytest.mark.parametrize("name", FORKS)
+def test_a_request_of_before_a_fork_has_one_line(sides: TwoSides, name: str) -> None:
+    sides.decide(0)
+    run(sides, FORKS[name])
+    assert len(sides.lines()) == 1
+
+
+def test_a_forked_child_says_nothing_of_its_parents_job(sides: TwoSides) -> None:
+    decide_video(sides)
+    sides.previous.answer = lambda _: Reply(200, {"id": "task-1", "status": "queued"})
+    script = "response = open_response()\nresponse.read()\nresponse = open_response()\n"
+    run(sides, script + "response.read()\nchild(response.close)", CREATE, "video")
+    script = "response = open_response()\nchild(response.close)\nresponse.read()"
+    run(sides, script, CREATE, "video")
+    path = sides.path.parent / "rollout-jobs.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        found = database.execute("select state, status from creates").fetchall()
+    assert found == [("open", 200)] * 3
+    assert len(sides.lines()) == 3
