@@ -1,11 +1,14 @@
 """The gate: an application asks it, before each request, where to send the request."""
 
+import _thread
+import atexit
 import logging
 import os
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Hashable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypeVar
@@ -30,6 +33,9 @@ MOST_REPORTED = 512
 _KEPT_S = 60.0
 """How long, in seconds, a version with missing keys counts as perhaps truncated, even where the
 missing keys have no effect yet."""
+
+_SETTLES_FOR_S = 10.0
+"""For how long, in seconds, the end of the process waits for a deferred call of another thread."""
 
 _T = TypeVar("_T")
 _Seen = tuple[int, int, int, int]
@@ -77,6 +83,7 @@ class Gate(Decider):
         self._trouble = ""
         self._reported: deque[str] = deque()
         self._later: deque[Callable[[], None]] = deque()
+        self._settling: deque[object] = deque()
         self._about: dict[Hashable, object] = {}
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -84,7 +91,7 @@ class Gate(Decider):
         self.refresh()
         self._start()
         _gates.add(self)
-        finalize(self, self._stop.set)
+        finalize(self, _end, self._stop, self._later)
 
     @property
     def path(self) -> Path:
@@ -126,12 +133,26 @@ class Gate(Decider):
     def later(self, call: Callable[[], None]) -> None:
         """Defer a call to the next poll: for what a finalizer must not do by itself.
 
-        A finalizer may run in any thread, at any point, with whatever locks that thread holds.
+        A finalizer may run in any thread, at any point, with whatever locks that thread holds. A
+        closed gate polls no more, so a thread runs the call at once; threading.Thread takes locks
+        to start, and would not do.
         """
         self._later.append(call)
+        if self._stop.is_set():
+            with suppress(RuntimeError):  # the interpreter is ending: the exit handler has run
+                _thread.start_new_thread(self.settle, ())
 
     def settle(self) -> None:
         """Run the deferred calls; exceptions are logged, not propagated."""
+        token = object()
+        self._settling.append(token)
+        try:
+            self._settle()
+        finally:
+            with suppress(ValueError):  # a call has forked, and this is the child
+                self._settling.remove(token)
+
+    def _settle(self) -> None:
         while self._later:
             try:
                 self._later.popleft()()
@@ -174,10 +195,11 @@ class Gate(Decider):
                 self.report(("on_line", kind), f"a request is not in the metrics: {kind}")
 
     def close(self) -> None:
-        """Stop polling; decisions continue by the last good version."""
+        """Stop polling, after the deferred calls; decisions continue by the last good version."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout=5)
+        self.settle()
 
     def __enter__(self) -> Self:
         return self
@@ -328,11 +350,36 @@ class Gate(Decider):
         raise TypeError("a Gate cannot be pickled: make one in each process, of the same file")
 
     def _in_forked_child(self) -> None:
+        self._settling.clear()
         self._later.clear()  # the parent runs them, and has written what they write
         if not self._stop.is_set():
             self._lock, self._stop = threading.Lock(), threading.Event()
-            finalize(self, self._stop.set)
+            finalize(self, _end, self._stop, self._later)
             self._start()
+
+
+def _end(stop: threading.Event, _later: deque[Callable[[], None]]) -> None:
+    """End the thread of a gate that is garbage-collected.
+
+    The finalizer refers to the deferred calls, and these to their gate: so a gate that nobody
+    refers to any more lives until its thread has run them.
+    """
+    stop.set()
+
+
+def settle_all() -> None:
+    """Run the deferred calls of all gates, at the end of the process: no poll will.
+
+    A call that another thread has taken is waited for: the thread would end with the process.
+    """
+    for gate in list(_gates):
+        gate.settle()
+        ends_at = time.monotonic() + _SETTLES_FOR_S
+        while gate._settling and time.monotonic() < ends_at:
+            time.sleep(0.001)
+
+
+atexit.register(settle_all)
 
 
 def _watch(gate: "ref[Gate]", stop: threading.Event, poll_s: float) -> None:

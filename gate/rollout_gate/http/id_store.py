@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from rollout_gate.fork_lock import Locked
+from rollout_gate.gate import settle_all
 from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.operations import Bound
 from rollout_gate.paths import absolute
@@ -196,4 +197,9 @@ def flush_all() -> None:
         store.close()
 
 
-atexit.register(flush_all)
+def _at_exit() -> None:
+    settle_all()  # exit handlers run in reverse order of their registration, this one before it
+    flush_all()
+
+
+atexit.register(_at_exit)

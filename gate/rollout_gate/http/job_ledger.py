@@ -17,6 +17,7 @@ from typing import TypeVar
 
 from msgspec.structs import replace
 
+from rollout_gate.gate import settle_all
 from rollout_gate.http import create_records, job_records
 from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.create_records import Create
@@ -450,7 +451,8 @@ _ledgers = ByPath(TaskLedger)
 
 
 def close_all() -> None:
-    """Write what is buffered in any ledger, at the end of the process."""
+    """Write what is buffered in any ledger, at the end of the process, and what is to be."""
+    settle_all()  # exit handlers run in reverse order of their registration, this one before it
     for ledger in _ledgers.in_use():
         ledger.close()
 

@@ -2,9 +2,11 @@
 
 import asyncio
 import contextlib
+import gc
 import sqlite3
 import subprocess
 import sys
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -12,11 +14,11 @@ import httpx
 import httpx2
 import pytest
 
-from rollout_gate import subject
+from rollout_gate import Gate, subject
 from rollout_gate.http import async_client, client
 from rollout_gate.http.job_ledger import TaskLedger
 from tests.support.loopback import PREVIOUS, TOKENLAB, Reply, TwoSides
-from tests.support.waiting import PATIENCE_S
+from tests.support.waiting import PATIENCE_S, until
 
 libraries = pytest.mark.parametrize("library", [httpx2, httpx], ids=["httpx2", "httpx"])
 JSON = {"Content-Type": "application/json"}
@@ -266,3 +268,60 @@ def test_a_forked_child_says_nothing_of_its_parents_job(sides: TwoSides) -> None
         found = database.execute("select state, status from creates").fetchall()
     assert found == [("open", 200)] * 3
     assert len(sides.lines()) == 3
+
+
+ENDS = {
+    "exit": "",
+    "the gate closed before": "gate.close()",
+    "another gate": "other = Gate(sys.argv[1], poll_s=60)",
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_response_that_was_dropped_unread_has_a_line_at_the_end(
+    sides: TwoSides, name: str
+) -> None:
+    sides.decide(0)
+    run(sides, f"{ENDS[name]}\nresponse = open_response()\ndel response\ngc.collect()")
+    assert told(sides) == [("previous", 200, "abandoned", "abandoned")]
+
+
+def test_a_create_that_was_dropped_unread_is_known_at_the_end(sides: TwoSides) -> None:
+    decide_video(sides)
+    sides.previous.answer = lambda _: Reply(200, {"id": "task-1", "status": "queued"})
+    run(sides, "response = open_response()\ndel response\ngc.collect()", CREATE, "video")
+    path = sides.path.parent / "rollout-jobs.sqlite3"
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        found = database.execute("select state, status from creates").fetchall()
+    assert found == [("unknown", 0)]
+    assert len(sides.lines()) == 1
+
+
+@pytest.mark.parametrize("first", ["close", "drop"])
+def test_a_closed_gate_owes_no_line(sides: TwoSides, first: str) -> None:
+    sides.decide(0)
+    with Gate(sides.path, poll_s=60) as gate:
+        http = client(gate, "chat", org="acme", tokenlab_key=TOKENLAB)
+        request = http.build_request("POST", f"{sides.previous.url}{CHAT}", json={"model": "m"})
+        response = http.send(request, stream=True)
+        if first == "close":
+            gate.close()
+        del response
+        gc.collect()
+        gate.close()
+        until(lambda: len(sides.lines()) == 1)
+        http.close()
+
+
+def test_a_gate_that_is_dropped_with_its_response_owes_no_line(sides: TwoSides) -> None:
+    sides.decide(0)
+    gate = Gate(sides.path, poll_s=0.2)
+    inner = httpx2.MockTransport(lambda _: httpx2.Response(200, stream=httpx2.ByteStream(b"{}")))
+    http = client(gate, "chat", org="acme", tokenlab_key=TOKENLAB, inner=inner)
+    request = http.build_request("POST", f"{sides.previous.url}{CHAT}", json={"model": "m"})
+    response = http.send(request, stream=True)
+    gone = weakref.ref(gate)
+    del response, request, http, gate, inner
+    gc.collect()
+    until(lambda: len(sides.lines()) == 1)
+    until(lambda: gc.collect() >= 0 and gone() is None)
