@@ -21,7 +21,7 @@ from rollout_gate.gate import settle_all
 from rollout_gate.http import create_records, job_records
 from rollout_gate.http.by_path import ByPath
 from rollout_gate.http.create_records import Create
-from rollout_gate.http.job_records import Job, Key, Known, job_in, key_for, key_of, side_in
+from rollout_gate.http.job_records import Job, Key, Known, job_in, key_for, key_of
 from rollout_gate.http.shared_database import SharedDatabase, storable, writing
 from rollout_gate.http.task_answers import TaskAnswer
 from rollout_gate.sqlite_file import is_lock
@@ -147,7 +147,8 @@ class TaskLedger(SharedDatabase):
 
         with self._lock:
             for create_id, create in self._creates.items():
-                if create is not None and create.task_id == wanted:
+                is_its = side is None or (create is not None and create.side == side)
+                if create is not None and create.task_id == wanted and is_its:
                     asked = replace(create, polls=create.polls + by_application)
                     self._creates[create_id] = _seen(asked, answer, at)
             if time.monotonic() - self._failed_at >= _PAUSE_S:
@@ -249,23 +250,29 @@ class TaskLedger(SharedDatabase):
                     self._creates[create_id] = None
             self._write({key: None}, None, lambda database: job_records.delete(database, key))
 
-    def side_of(self, task_id: str) -> str | None:
-        """Return the side that a task was created on; None for an unknown task."""
+    def side_of(self, task_id: str, *, route: str = "", org: str = "") -> str | None:
+        """Return the side that a task was created on; None for an unknown task.
+
+        Ids are unique to one provider alone. Where both sides have made a task of this id, it is
+        the one of ``route`` and ``org``, and of several the newest.
+        """
         wanted = storable(task_id)
         with self._lock:
-            for one in (*self._unwritten.values(), *self._creates.values()):
-                if one is not None and one.task_id == wanted:
-                    return one.side or None
+            made = [
+                (job.side, key[0], key[1], job.sent_at)
+                for key, job in self._unwritten.items()
+                if job is not None and job.task_id == wanted
+            ]
+            made += [
+                (one.side, *key_of(one)[:2], one.sent_at)
+                for one in self._creates.values()
+                if one is not None and one.task_id is not None and storable(one.task_id) == wanted
+            ]
             try:
-                database = self._file()
-                found = database.execute(job_records.SIDE_OF, (wanted,)).fetchone()
-                if found:
-                    return side_in(found[0])
-                create = create_records.of_task(database, wanted)
+                made += self._file().execute(job_records.SIDES_OF, {"task": wanted})
             except sqlite3.Error as error:
                 self._fail(error)
-                return None
-            return side_in(create.side) if create else None
+        return job_records.side_among(made, key_for(route, org, ""))
 
     def close(self) -> None:
         """Flush the buffered jobs, and close the file; a later call reopens it."""

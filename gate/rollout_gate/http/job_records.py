@@ -2,7 +2,7 @@
 
 import secrets
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -63,7 +63,10 @@ from jobs where route = ? and org in (?, char(0)) and job_id = ? and not exists 
 """A job that was sent, unless its task is known to have ended without an asset: then it may be
 repeated."""
 _NEWEST = "select max(sent_at) from jobs where sent_at < ?"
-SIDE_OF = "select side from jobs where task_id = ?"
+SIDES_OF = """
+select side, route, org, sent_at from jobs where task_id = :task
+union all select side, route, org, sent_at from creates where task_id = :task
+"""
 _FORGET = "delete from jobs where route = ? and org in (?, char(0)) and job_id = ?"
 
 
@@ -100,9 +103,19 @@ def job_in(row: Sequence[Any]) -> Job:
     )
 
 
-def side_in(value: object) -> str | None:
-    """Return a side of a row; None for one that there is not."""
-    return str(value) if value in _SIDES else None
+def side_among(made: Iterable[Sequence[Any]], key: Key) -> str | None:
+    """Return the side of the task that is asked about, None where none is known.
+
+    ``made`` are side, route, org and time of what was created with its id, in any order; a row
+    without a side that there is counts as missing.
+    """
+
+    def rank(one: Sequence[Any]) -> tuple[bool, bool, float]:
+        _, route, org, sent_at = one
+        return route == key[0], org in (key[1], _ANY_ORG), time_in(sent_at) or 0.0
+
+    known = [one for one in made if one[0] in _SIDES]
+    return str(max(known, key=rank)[0]) if known else None
 
 
 def _is_object(body: bytes) -> bool:

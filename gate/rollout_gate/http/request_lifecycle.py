@@ -333,7 +333,9 @@ class Exchanges:
                 names = _named(decision.format, operation, body)
                 bound = partial(self._bound, decision, operation, names, goes)
                 if operation is not None and operation.goes == "task":
-                    find = partial(self._find_task, operation, decision, method, url, goes)
+                    find = partial(
+                        self._find_task, operation, decision, subject.org or "", method, url, goes
+                    )
                 elif names and (found := self._ids.recall(names)) is None:
                     find = partial(self._find_ids, names, bound)
                 else:
@@ -464,12 +466,14 @@ class Exchanges:
         self,
         operation: Operation,
         decision: Decision,
+        org: str,
         method: str,
         url: str,
         goes: Callable[[Choice], Outgoing],
     ) -> Outgoing:
         """Return a request about a task for the side that created it, rolled back or not."""
-        side = None if operation.stays else self._side_of(operation.ids[0])
+        stays = operation.stays
+        side = None if stays else self._side_of(operation.ids[0], decision.route, org)
         if side is None:
             self._say_task_is_unknown(decision, shape_of(method, url))
             return goes(Choice(None, proven=False))
@@ -545,8 +549,8 @@ class Exchanges:
             self._id_store = ids_at(Path(self._log.get().path).parent / IDS_NAME)
         return self._id_store
 
-    def _side_of(self, task: str) -> Side | None:
-        return cast(Side | None, self._ledger().side_of(task))
+    def _side_of(self, task: str, route: str, org: str) -> Side | None:
+        return cast(Side | None, self._ledger().side_of(task, route=route, org=org))
 
     def _ledger(self) -> "TaskLedger":
         if not self._ledgers:

@@ -418,3 +418,47 @@ def test_a_task_that_has_failed_is_no_good_answer(sides: TwoSides, http: Any, wo
     create(http, sides, "job-1")
     (line,) = sides.lines()
     assert (line["outcome"] == "error") == (line["task_status"] == "failed")
+
+
+@pytest.mark.parametrize("is_buffered", [False, True])
+@pytest.mark.parametrize("jobs", [("job-1", "job-2"), (None, None), ("job-1", None)])
+@pytest.mark.parametrize("first", [0, 100])
+def test_of_two_tasks_of_one_id_the_newer_is_asked_about(
+    sides: TwoSides, jobs: tuple[str | None, str | None], first: int, is_buffered: bool
+) -> None:
+    for side in (sides.previous, sides.tokenlab):
+        side.answer = lambda one: Reply(
+            200, {"id": "1", "status": "queued" if one.method == "POST" else "completed"}
+        )
+    made = TaskLedger(sides.path if is_buffered else ledger(sides))
+    with client(
+        sides.gate, "video", org="acme", tokenlab_key=TOKENLAB, previous_key=PREVIOUS, ledger=made
+    ) as http:
+        for percent, job in zip((first, 100 - first), jobs, strict=True):
+            decide(sides, percent)
+            with subject(job_id=job):
+                assert http.post(f"{sides.previous.url}{CREATE}", json=ASK).status_code == 200
+        http.get(f"{sides.previous.url}/v1/tasks/1")
+    older, newer = (sides.previous, sides.tokenlab)[:: -1 if first else 1]
+    assert [one.method for one in older.received] == ["POST"]
+    assert [one.method for one in newer.received] == ["POST", "GET"]
+    if is_buffered:
+        found = {one.side: one.state for one in made._creates.values() if one is not None}
+    else:
+        with closing(sqlite3.connect(ledger(sides))) as database:
+            found = dict(database.execute("select side, state from creates").fetchall())
+    assert sorted(found.values()) == ["completed", "open"], "the other's job stays as it is"
+    made.close()
+
+
+def test_of_two_tasks_of_one_id_each_org_asks_about_its_own(sides: TwoSides, http: Any) -> None:
+    for side in (sides.previous, sides.tokenlab):
+        side.answer = lambda _: Reply(200, {"id": "1", "status": "queued"})
+    create(http, sides, "job-1", "acme")
+    decide(sides, 100)
+    create(http, sides, "job-1", "globex")
+    for org in ("acme", "globex", "initech"):
+        with subject(org):
+            http.get(f"{sides.previous.url}/v1/tasks/1")
+    assert [one.method for one in sides.previous.received] == ["POST", "GET"]
+    assert [one.method for one in sides.tokenlab.received] == ["POST", "GET", "GET"]
