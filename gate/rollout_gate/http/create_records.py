@@ -164,11 +164,10 @@ def remove_job(database: sqlite3.Connection, route: str, org: str, job_id: str) 
     )
 
 
-def newest(database: sqlite3.Connection) -> float | None:
-    """Return when the newest create was sent."""
-    newest = "select max(sent_at) from creates where sent_at < ?"
-    found: float | None = database.execute(newest, (MOST_TIME,)).fetchone()[0]
-    return found
+def has_expired(database: sqlite3.Connection, now: float) -> bool:
+    """Return whether a create is older than its retention."""
+    old = "select 1 from creates where sent_at < ? limit 1"
+    return database.execute(old, (now - KEPT_CREATES_S,)).fetchone() is not None
 
 
 def expire(database: sqlite3.Connection, now: float) -> None:
@@ -250,6 +249,11 @@ def time_in(value: object) -> float | None:
 
 def _bytes(value: object) -> bytes:
     return value if isinstance(value, bytes) else str(value).encode()
+
+
+def forget_note(database: sqlite3.Connection, name: str) -> None:
+    """Delete a value that ``write_note`` has kept."""
+    database.execute("delete from ledger_keys where name = ?", (name,))
 
 
 def _found(database: sqlite3.Connection, where: str, given: tuple[object, ...]) -> Iterator[Create]:

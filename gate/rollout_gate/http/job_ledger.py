@@ -328,13 +328,16 @@ class TaskLedger(SharedDatabase):
 
     def _look(self, key: Key) -> Job | None:
         try:
-            row = self._file().execute(job_records.WANTED, key).fetchone()
+            database = self._file()
+            row = database.execute(job_records.WANTED, key).fetchone()
+            job = job_in(row) if row else None
+            is_old = job is not None and job_records.is_expired(database, job, time.time())
         except sqlite3.Error as error:
             self._fail(error)
             if is_lock(error):
                 raise LedgerBusyError from None
             return None
-        return job_in(row) if row else None
+        return None if is_old else job
 
     def _write(
         self,

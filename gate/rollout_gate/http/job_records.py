@@ -25,7 +25,8 @@ KEPT_S = 14 * 86_400
 """Retention of a job, in seconds."""
 
 _PLAUSIBLE_S = 86_400
-"""Expired jobs are deleted only if the clock is less than this many seconds after the last job."""
+"""A clock that is set ahead is put right within so many seconds."""
+_EXPIRES = "expires_at"
 
 _SIDES = get_args(Side)
 
@@ -62,6 +63,7 @@ from jobs where route = ? and org in (?, char(0)) and job_id = ? and not exists 
 """
 """A job that was sent, unless its task is known to have ended without an asset: then it may be
 repeated."""
+_OLD = "select 1 from jobs where sent_at < ? limit 1"
 _NEWEST = "select max(sent_at) from jobs where sent_at < ?"
 SIDES_OF = """
 select side, route, org, sent_at from jobs where task_id = :task
@@ -171,20 +173,51 @@ def record(database: sqlite3.Connection, create: Create) -> None:
 
 
 def _expire(database: sqlite3.Connection, now: float) -> None:
-    """Delete what is older than its retention, unless the clock has jumped ahead for a moment."""
+    """Delete what is older than its retention, a day after that was first seen.
+
+    A clock that is set ahead for a moment makes everything old, so nothing is deleted by the
+    time of the moment: that time is noted, and what was too old at it is deleted once a create
+    comes a day later or more. A note of a time that has not come yet is of a clock that was wrong.
+    """
+    noted = create_records.note_of(database, _EXPIRES)
+    at = _number(noted)
+    if noted is not None and at is not None and at <= now:
+        if now - at < _PLAUSIBLE_S:
+            return
+        database.execute("delete from jobs where sent_at < ?", (at - KEPT_S,))
+        create_records.expire(database, at)
+    is_old = database.execute(_OLD, (now - KEPT_S,)).fetchone() is not None
+    if is_old or create_records.has_expired(database, now):
+        create_records.write_note(database, _EXPIRES, repr(now).encode())
+    elif noted is not None:
+        create_records.forget_note(database, _EXPIRES)
+
+
+def _number(noted: bytes | None) -> float | None:
+    try:
+        return time_in(float(noted or b""))
+    except ValueError:
+        return None
+
+
+def is_expired(database: sqlite3.Connection, job: Job, now: float) -> bool:
+    """Return whether a job is so old that its id may be created again.
+
+    The newest job tells whether the clock is right: after a gap of a day it may be set ahead.
+    """
+    if not 0 < job.sent_at < now - KEPT_S:
+        return False
     (last,) = database.execute(_NEWEST, (MOST_TIME,)).fetchone()
-    if last is not None and now - last < _PLAUSIBLE_S:
-        database.execute("delete from jobs where sent_at < ?", (now - KEPT_S,))
-    last = create_records.newest(database)
-    if last is not None and now - last < _PLAUSIBLE_S:
-        create_records.expire(database, now)
+    return last is not None and now - last < _PLAUSIBLE_S
 
 
 def put(database: sqlite3.Connection, key: Key, job: Job) -> Job | None:
     """Insert or replace a job; return the conflicting one of another request, if any."""
     row = database.execute(WANTED, key).fetchone()
     if row is not None and row[1] != job.sent_at:
-        return job_in(row)
+        known = job_in(row)
+        if not is_expired(database, known, job.sent_at):
+            return known
     _replace(database, key, job)
     return None
 

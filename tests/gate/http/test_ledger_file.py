@@ -204,3 +204,44 @@ def test_a_clock_that_is_set_ahead_for_a_moment_makes_no_job_old(
     ledger.begin("video", "job-3", "tokenlab")
     assert ledger.begin("video", "job-1", "tokenlab") is None, "when it really is, they are"
     ledger.close()
+
+
+DAY = 86_400
+
+
+def test_a_clock_that_is_set_ahead_deletes_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, now = TaskLedger(tmp_path / "jobs.sqlite3"), time.time()
+    clock = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("rollout_gate.http.job_ledger.time", clock)
+    ledger.begin("video", "job-1", "tokenlab")
+    ledger.begin("video", "job-2", "tokenlab")
+    for ahead in (15 * DAY, 400 * DAY):
+        for at in range(5):
+            clock.time = lambda at=at, ahead=ahead: now + ahead + 3_600 * at
+            ledger.begin("video", f"of-{ahead}-{at}", "tokenlab")
+        clock.time = lambda: now + 60
+        for job in ("job-1", "job-2"):
+            assert ledger.begin("video", job, "tokenlab") is not None
+        assert ledger.begin("video", f"after-{ahead}", "tokenlab") is None
+    ledger.close()
+
+
+def test_what_is_older_than_its_retention_is_deleted_a_day_later(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, now = tmp_path / "jobs.sqlite3", time.time()
+    ledger = TaskLedger(path)
+    clock = SimpleNamespace(time=lambda: now, monotonic=time.monotonic)
+    monkeypatch.setattr("rollout_gate.http.job_ledger.time", clock)
+    left = []
+    for day in range(18):
+        clock.time = lambda day=day: now + day * DAY * 0.99
+        assert ledger.begin("video", f"job-{day}", "tokenlab") is None
+        left.append(len(rows(path)))
+    assert max(left) <= 17
+    assert left[-1] < 18
+    assert ("job-0", None) not in rows(path)
+    assert ledger.begin("video", "job-17", "tokenlab") is not None
+    ledger.close()
