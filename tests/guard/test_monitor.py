@@ -443,6 +443,35 @@ def test_a_hold_says_when_the_last_error_was(file: Path, monitor: Monitor) -> No
     assert verdict.last_error_at == pytest.approx(NOW - 101, abs=6)
 
 
+@pytest.mark.parametrize(("ago", "words"), [(420, "7 m"), (3000, "50 m")])
+@pytest.mark.parametrize("org", ["acme", None])
+def test_a_share_is_over_no_longer_than_since_the_first_line(
+    file: Path, monitor: Monitor, org: str | None, ago: float, words: str
+) -> None:
+    for i in range(10):
+        write(file, ago - i, 503)
+    for i in range(57):
+        write(file, 290 - 5 * i)
+    monitor.catch_up(NOW)
+    verdict = monitor.health("chat", org, NOW).verdict
+    assert verdict.words == f"hold: 5xx 15% in {words}, 10 of 67"
+
+
+def test_the_first_line_of_the_others_counts_where_an_org_is_left_out(file: Path) -> None:
+    file.write_text(file.read_text().replace("acme = 25", "acme = { rolled_back = true }"))
+    monitor = Monitor(file, parse(file.read_bytes()))
+    monitor.remember(Recorded((), monitor.file.revision, 0.0), NOW)
+    for i in range(10):
+        write(file, 1500 - i)
+    for i in range(10):
+        write(file, 420 - i, 503, org="globex.eu")
+    for i in range(57):
+        write(file, 290 - 5 * i, org=("acme", "globex.eu")[i % 2])
+    monitor.catch_up(NOW)
+    verdict = monitor.health("chat", None, NOW).verdict
+    assert verdict.words == "hold: 5xx 26% in 7 m, 10 of 38"
+
+
 def test_lines_that_came_after_the_last_usable_one_are_told_at_the_start(
     file: Path, monitor: Monitor
 ) -> None:

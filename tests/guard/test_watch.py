@@ -154,7 +154,7 @@ def test_a_raise_waits_for_the_past_that_it_is_judged_by(file: Path) -> None:
     assert monitor.health("chat", "acme", NOW).verdict_text == "hold: reading the log"
     finish(monitor, older)
     verdict = monitor.health("chat", "acme", NOW).verdict_text
-    assert verdict == "hold: 5xx 18% in 10 h, 200 of 1100"
+    assert verdict == "hold: 5xx 18% in 8 h, 200 of 1100"
 
 
 @pytest.mark.usefixtures("log")

@@ -21,6 +21,7 @@ from rollout_console.guard.evidence.ages import Ages
 from rollout_console.guard.evidence.blame import Tier, judge
 from rollout_console.guard.evidence.org_counts import (
     counts_without,
+    first_request_at,
     last_error_at,
     last_request_at,
 )
@@ -297,10 +298,11 @@ class Judge(Watch):
         bake_s = self.file.routes[route].ramp.bake_s if route in self.file.routes else 0
         since_raise = now - self._newest_raise(route, org)
         least_s = max(bake_s, settings.window_s)
+        seen = self._evidence(route, org, least_s, since_raise, now, left_out)
         found = hold_tier(
             settings,
             recent=_counts(summary.by_class, summary.bad),
-            seen=self._evidence(route, org, least_s, since_raise, now, left_out),
+            seen=seen,
             p95_ms=summary.p95,
             ttft_p95_ms=summary.ttft_p95,
             age_s=None if summary.last_at is None else max(as_of - summary.last_at, 0.0),
@@ -308,6 +310,9 @@ class Judge(Watch):
             now=now,
             last_error_at=lambda signal: last_error_at(
                 self._windows, route, org, signal, self._window_s(route), as_of, left_out
+            ),
+            first_ago_s=lambda: (
+                as_of - first_request_at(self._windows, route, org, seen.span_s, as_of, left_out)
             ),
         )
         if found.signal == "data" and self.mostly_unusable(now):

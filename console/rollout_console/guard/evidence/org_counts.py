@@ -1,5 +1,6 @@
 """A route's counts without those of some orgs, read from the windows: for the hold tier."""
 
+from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 
 from rollout_console.health.windows.bins import Bin, Limits, bin_of, buckets_of
@@ -70,6 +71,59 @@ def last_error_at(
         if found is not None and any(found.errors(one)[1] for one in signals):
             return found.at
     return None
+
+
+def first_request_at(
+    windows: Windows,
+    route: str,
+    org: str | None,
+    span_s: float,
+    now: float,
+    without: Collection[str] = (),
+) -> float:
+    """Return when the oldest request of the last ``span_s`` seconds was (epoch seconds).
+
+    It is the start of its slot, in the finest slots that reach back so far; the start of the span
+    where that is later, or has no request. The requests of the orgs in ``without`` do not count.
+    """
+    begin = now - span_s
+    kept = windows.kept
+    tracks = [kept.tracks.get((route, one, "tokenlab")) for one in (org, *without)]
+    track, *others = tracks
+    if track is None or not track.parts:
+        return begin
+    own = kept.org_level if without else 0
+    less = [one.parts for one in others if one is not None and one.parts]
+    reaches_s = kept.reaches_s("" if without else org, now)
+    first, end = begin, now
+    for level in range(_level(reaches_s, span_s), -1, -1):
+        if reaches_s[level] < now - first:
+            break
+        parts = track.parts[own + level]
+        slots = range(int(first // parts.width_s), int(end // parts.width_s) + 1)
+        reads = [parts, *(one[level] for one in less)]
+        found = _first_slot(reads, slots)
+        if found is None:
+            break
+        first = max(found * parts.width_s, begin)
+        end = min(first + parts.width_s, now)
+    return first
+
+
+def _first_slot(reads: Sequence[SomeParts], slots: range) -> int | None:
+    """Return the first slot in which the first parts have more than the others; None without one.
+
+    By bisection: the counts of ever more slots are empty up to the one that is looked for.
+    """
+
+    def has_any(last: int) -> bool:
+        counts, *others = (one.counts(slots[0], last + 1) for one in reads)
+        for one in others:
+            counts = _less(counts, one)
+        return bool(counts)
+
+    found = bisect_left(slots, True, key=has_any)
+    return slots[found] if found < len(slots) else None
 
 
 def models_since(

@@ -5,6 +5,7 @@ the same log has the same verdict. The rollback tier is in ``blame``.
 """
 
 from collections.abc import Callable
+from math import inf
 from typing import Literal
 
 import msgspec
@@ -165,13 +166,15 @@ def hold_tier(
     bake_left_s: float = 0.0,
     now: float = 0.0,
     last_error_at: Callable[[str], float | None] = lambda _: None,
+    first_ago_s: Callable[[], float] = lambda: inf,
 ) -> Verdict:
     """Return ``ok`` where the counts are evidence of health, else ``hold`` and why.
 
     Rates are judged on ``recent``, the window; the sample size (upper Wilson bound) on ``seen``,
     which reaches back over the bake time but not to before the last raise. ``age_s`` is the age
     of the newest request, None where there was none; ``bake_left_s`` the rest of the bake time;
-    ``last_error_at`` returns when a signal had its last error in the window (epoch seconds).
+    ``last_error_at`` returns when a signal had its last error in the window (epoch seconds), and
+    ``first_ago_s`` how many seconds ago the first request of ``seen`` was.
     """
     if age_s is None:
         return Verdict("hold", "no data", "data", waits=True)
@@ -201,7 +204,8 @@ def hold_tier(
                 words = f"{WORDS[signal]} {counts}, too few to tell"
                 return Verdict("hold", words, signal, waits=True)
             # Not the window's share, which is under the limit: it is of longer.
-            over = f" in {time_words(seen.span_s)}" if seen.span_s else ""
+            span_s = min(seen.span_s, first_ago_s()) if seen.span_s else 0.0
+            over = f" in {time_words(span_s)}" if span_s else ""
             words = f"{WORDS[signal]} {percent_words(rate)}{over}, {counts}"
             brief = f"{BRIEF.get(signal, WORDS[signal])} {errors}/{seen.requests}"
             return Verdict("hold", words, signal, brief=brief)
