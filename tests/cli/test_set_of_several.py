@@ -107,7 +107,7 @@ def test_what_the_guard_holds_is_left_out_and_named(cli: Any, file: Path) -> Non
     before = file.read_bytes()
     code, out, _ = cli(*words, "--dry-run", "--json")
     body = json.loads(out)
-    assert code == 0
+    assert code == 1, "as with --yes"
     assert body["targets"] == [["chat", "acme"], ["chat", 'we"ird.org']]
     assert [(one["org"], one["reason"]) for one in body["left_out"]] == [
         ("globex.eu", "held: no data"), ("initech", "rolled back, to be resumed first"),

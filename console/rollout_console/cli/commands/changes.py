@@ -111,7 +111,7 @@ def _change(options: Namespace, switch: Switch, monitor: Monitor) -> int:
     with Outcome(switch) as outcome:
         options.is_sent = True
         _tell(options, outcome.of(doing(plan, switch.name), make), outcome)
-    return PROBLEMS if any(one.missed for one in plan.left_out) else DONE
+    return _code(plan)
 
 
 def _check_again(plan: Plan, monitor: Monitor) -> None:
@@ -283,7 +283,12 @@ def _show_plan(
             print(f"the guard holds this raise: {visible(held)}")
         for line in plan.prepared.diff:
             print(visible(line.rstrip("\r\n")))
-    return DONE
+    return _code(plan)
+
+
+def _code(plan: Plan) -> int:
+    """Return the exit code of a change: not all was done where what was asked for is left out."""
+    return PROBLEMS if any(one.missed for one in plan.left_out) else DONE
 
 
 def _listed(plan: Plan) -> list[str]:
