@@ -26,7 +26,7 @@ from rollout_gate.http.credentials import LEAST_SECRET, credentials_in
 from rollout_gate.http.operations import ids_in
 from rollout_gate.http.routing import Outgoing
 from rollout_gate.http.task_answers import NO_TASK, TaskAnswer, task_answer
-from rollout_gate.secret import redacted
+from rollout_gate.secret import is_credential, redacted
 from rollout_gate.untrusted import (
     BYTE_ORDER_MARK,
     UndecodableError,
@@ -413,7 +413,7 @@ class Recorder:
         if out.creates and named is None:
             named = self.task.id if out.creates == "task" or self.task.is_task else None
         task = out.task_id or named
-        if task and self.has_secret(task):
+        if task and (self.has_secret(task) or is_credential(task)):
             return "redacted"
         return task and task[:MOST_ID]
 
