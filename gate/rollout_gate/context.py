@@ -82,6 +82,9 @@ HEADERS = {
 }
 """Request headers, lower-case, that are sent to no provider; flags are separated by commas."""
 
+OPTIONAL_SPACE = b" \t"
+"""Whitespace around a field value, which is no part of it (RFC 9110, 5.5 and 5.6.3)."""
+
 _NOBODY = Subject()
 
 
@@ -189,6 +192,7 @@ def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
 
 
 def _text(value: bytes) -> str:
+    value = value.strip(OPTIONAL_SPACE)
     try:
         return value.decode()
     except UnicodeDecodeError:

@@ -50,6 +50,13 @@ def test_a_header_is_text_in_whatever_encoding_it_comes(value: bytes, text: str)
     assert org({b"x-rollout-org": value}) == text
 
 
+@pytest.mark.parametrize("value", [b"acme ", b"acme\t", b" \tacme\t "])
+def test_whitespace_around_a_header_is_no_part_of_it(value: bytes) -> None:
+    headers = dict.fromkeys((b"x-rollout-org", b"x-rollout-key", b"x-rollout-key-alias"), value)
+    found = subject_of(headers, Subject("chat"))
+    assert (found.org, found.key, found.key_alias) == ("acme",) * 3
+
+
 def test_a_generator_keeps_its_org_and_its_consumer_does_not_inherit_it() -> None:
     assert org() is None
     for found in numbers():

@@ -2,6 +2,7 @@
 
 - An upgrade that is not taken is ignored (RFC 9110, 7.8). httptools skips the body of a request
   that offers one, as Java's HttpClient does by default (h2c): its head is read again without it.
+- Whitespace around a field value is no part of it (RFC 9110, 5.5): llhttp leaves what is behind it.
 - Trailers are dropped: httptools reports them as headers, among them those that decide a request.
 - Heads have a limit in size and time (slowloris); llhttp has none.
 - A client that leaves is noticed also while nothing is read from it, as its provider reads nothing.
@@ -26,6 +27,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from rollout_gate.context import OPTIONAL_SPACE
 from rollout_gate.serve.answers import error_body, own_headers
 from rollout_gate.serve.app import GONE
 
@@ -131,9 +133,9 @@ class ClientConnection(HttpToolsProtocol):
         self._in_head = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Take a header; a trailer is none."""
+        """Take a header without the whitespace around its value; a trailer is none."""
         if self._in_head:
-            super().on_header(name, value)
+            super().on_header(name, value.strip(OPTIONAL_SPACE))
 
     def on_headers_complete(self) -> None:
         """Start the application, unless the head is refused or read again."""

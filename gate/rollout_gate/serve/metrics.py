@@ -222,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _headers(self) -> dict[bytes, bytes]:
         found = {
-            name.lower().encode("latin-1", "replace"): value.encode("latin-1", "replace")
+            name.lower().encode("latin-1", "replace"): value.strip().encode("latin-1", "replace")
             for name, value in self.headers.items()
         }
         given = self.headers.get("authorization", "")

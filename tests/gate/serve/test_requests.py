@@ -74,6 +74,35 @@ def test_an_empty_header_of_the_application_says_that_there_is_no_org(
     assert [line["org"] for line in sides.lines()] == ["", ""]
 
 
+@pytest.mark.parametrize("behind", [b" ", b"\t", b" \t \t"])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        (b"X-Rollout-Org", b"back"), (b"X-Org-Id", b"back"), (b"X-Rollout-Key-Alias", b"low"),
+        (b"X-Rollout-Flags", b"off"),
+    ],
+)  # fmt: skip
+def test_whitespace_behind_a_header_passes_no_rollback_by(
+    sides: TwoSides, name: bytes, value: bytes, behind: bytes
+) -> None:
+    """It is no part of the value (RFC 9110, 5.5)."""
+    sides.put(
+        f'[tokenlab]\nbase_url = "{sides.tokenlab.url}"\n[serve]\norg_header = "X-Org-Id"\n'
+        '[routes.chat]\nformat = "openai_chat_completions"\nmodel = "new"\n'
+        f'default_percent = 100\nprevious_base_url = "{sides.previous.url}/v1"\n'
+        "[routes.chat.orgs]\nback = { percent = 100, rolled_back = true }\n"
+        "[routes.chat.keys]\nlow = 0\n[routes.chat.flags]\noff = 0\n"
+    )
+    sent = request_bytes(headers={"Content-Type": "application/json"})
+    with serving(sides.path) as proxy, proxy.connect() as one:
+        one.sendall(sent.replace(b"\r\n", b"\r\n%s: %s%s\r\n" % (name, value, behind), 1))
+        assert b" 200 " in one.recv(65_536).partition(b"\r\n")[0]
+        until(sides.lines)
+    assert sides.lines()[0]["side"] == "previous"
+    if value == b"back":
+        assert sides.lines()[0]["org"] == "back"
+
+
 def test_an_answer_of_the_gate_for_a_job_that_was_sent_is_marked(
     sides: TwoSides, proxy: Proxy
 ) -> None:
@@ -146,7 +175,7 @@ def test_a_token(sides: TwoSides, tmp_path: Path) -> None:
         file.write_text("another-horse-battery\n")
         assert proxy.ask(headers=given).status == 401
         file.write_text("")
-        again = {**given, "X-Rollout-Token": "another-horse-battery"}
+        again = {**given, "X-Rollout-Token": "another-horse-battery \t"}
         assert proxy.ask(headers=again).status == 200  # an empty file opens nothing, and locks none
         assert proxy.ask(headers={**given, "X-Rollout-Token": ""}).status == 401
         assert "battery" not in "".join(proxy.said)
