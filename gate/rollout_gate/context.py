@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from inspect import CO_ASYNC_GENERATOR, CO_GENERATOR, CO_ITERABLE_COROUTINE
@@ -81,6 +81,9 @@ HEADERS = {
     b"x-rollout-job-id": "job_id",
 }
 """Request headers, lower-case, that are sent to no provider; flags are separated by commas."""
+
+FLAGS = b"x-rollout-flags"
+"""The one of them that is a list, so that several lines of it are one (RFC 9110, 5.3)."""
 
 OPTIONAL_SPACE = b" \t"
 """Whitespace around a field value, which is no part of it (RFC 9110, 5.5 and 5.6.3)."""
@@ -189,6 +192,26 @@ def subject_of(headers: Mapping[bytes, bytes], client: Subject) -> Subject:
     for block in _counting():
         found = block.own.over(found)
     return replace(found, **said) if said else found
+
+
+def by_lower_name(headers: Sequence[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Return headers by their lower-case names: of one that is repeated the last, of flags all."""
+    found = {name.lower(): value for name, value in headers}
+    if FLAGS in found and len(found) != len(headers):
+        found[FLAGS] = b",".join(value for name, value in headers if name.lower() == FLAGS)
+    return found
+
+
+def said_twice(
+    headers: Iterable[tuple[bytes, bytes]], names: Iterable[bytes] = HEADERS.keys() - {FLAGS}
+) -> dict[bytes, list[bytes]]:
+    """Return those of the headers ``names`` (lower-case) that have several values, each once."""
+    found: dict[bytes, list[bytes]] = {name: [] for name in names}
+    for name, value in headers:
+        values, bare = found.get(name.lower()), value.strip(OPTIONAL_SPACE)
+        if values is not None and bare not in values:
+            values.append(bare)
+    return {name: values for name, values in found.items() if len(values) > 1}
 
 
 def _text(value: bytes) -> str:

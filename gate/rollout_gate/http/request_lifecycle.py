@@ -6,15 +6,16 @@ idempotent. The part of the HTTP libraries is in ``rollout_gate.http.transport``
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
+from itertools import islice, product
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from msgspec.structs import replace
 
 from rollout_gate.answers.error_codes import MOST_TEXT
-from rollout_gate.context import Subject
+from rollout_gate.context import Subject, said_twice
 from rollout_gate.decision.decision import Decision
 from rollout_gate.file.model import Side
 from rollout_gate.http.attempts import (
@@ -56,6 +57,11 @@ if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only routes with m
     from rollout_gate.http.job_answers import Answer
     from rollout_gate.http.job_ledger import TaskLedger
     from rollout_gate.http.task_answers import TaskAnswer
+
+JOB_ID = b"x-rollout-job-id"
+"""The one header of the subject that decides nothing."""
+MOST_SAID = 64
+"""Of how many subjects a request may be, by headers that are repeated, to be decided for each."""
 
 
 class Exchange:
@@ -409,11 +415,29 @@ class Exchanges:
         router = self._router
         subject = router.subject_of(by_name)
         decision = router.decide(subject)
+        if len(by_name) != len(headers) and (twice := said_twice(headers)):
+            self._say_said_twice(decision.route, twice)
+            subject, decision = self._safest(by_name, twice)
         call, operation = router.call(decision, method, url), None
         if call is None:
             operation = self._operation_of(decision, method, url, headers)
             call = operation.call if operation is not None else None
         return subject, decision, call, operation
+
+    def _safest(
+        self, by_name: Mapping[bytes, bytes], twice: Mapping[bytes, Sequence[bytes]]
+    ) -> tuple[Subject, Decision]:
+        """Decide for all that the headers say: a rollback of one of it counts, then previous."""
+        router, decides = self._router, twice.keys() - {JOB_ID}
+        found: list[tuple[Subject, Decision]] = []
+        for values in islice(product(*(twice[name] for name in decides)), MOST_SAID + 1):
+            subject = router.subject_of({**by_name, **dict(zip(decides, values, strict=True))})
+            found.append((subject, router.decide(subject)))
+        subject, decision = min(found, key=_risk)
+        if len(found) > MOST_SAID:
+            of = decision.revision, decision.route, decision.model, decision.format
+            decision = Decision.of("previous", 0, -1, "bad_argument", *of)
+        return subject, decision
 
     def _create_account(
         self, out: Outgoing, method: str, url: str, body: bytes | None
@@ -498,6 +522,15 @@ class Exchanges:
             f" reaches them; {self._router.remedies.org}",
         )
 
+    def _say_said_twice(self, route: str, names: Iterable[bytes]) -> None:
+        for name in names:
+            shown = name.decode()
+            self._report(
+                ("twice", route, shown),
+                f"requests on route {route} have several values of {shown}: the safest one counts,"
+                " a rollback first, then the previous provider; send one",
+            )
+
     def _say_passed_by(self, decision: Decision, shape: str) -> None:
         self._report(
             ("aside", decision.route, shape),
@@ -559,6 +592,11 @@ class Exchanges:
             path = Path(self._log.get().path).parent / LEDGER_NAME
             self._ledgers.append(ledger_at(path))
         return self._ledgers[0]
+
+
+def _risk(found: tuple[Subject, Decision]) -> tuple[bool, bool]:
+    decision = found[1]
+    return decision.side == "tokenlab", not decision.rule.startswith("rolled_back.")
 
 
 def _operation_of(route_format: str, method: str, url: str) -> Operation | None:

@@ -10,6 +10,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rollout_gate.answers.status_class import UNSENDABLE, UNSENT
+from rollout_gate.context import by_lower_name
 from rollout_gate.http.own_errors import is_of_request, is_own
 from rollout_gate.http.request_lifecycle import Exchange, Exchanges
 from rollout_gate.http.request_shape import MOST_REMEMBERED, is_remembered
@@ -266,7 +267,7 @@ class _GateTransport:
             kept = {name: one for name, one in request.extensions.items() if name != _TARGET}
             request.extensions = kept
         headers = request.headers.raw
-        by_name = {name.lower(): value for name, value in headers}
+        by_name = by_lower_name(headers)
         body = self._kit.body_of(request, by_name)
         url, form = str(request.url), None
         if is_form:

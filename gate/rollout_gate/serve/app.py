@@ -12,9 +12,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from typing import Any
 
+from rollout_gate.context import said_twice
 from rollout_gate.gate import Gate
 from rollout_gate.serve.answers import error_body, own_headers
-from rollout_gate.serve.callers import Callers, Refusal
+from rollout_gate.serve.callers import ASKED, Callers, Refusal
 from rollout_gate.serve.requests import Received, format_of, received
 from rollout_gate.serve.upstream import UnknownProviderError, Upstream
 
@@ -333,6 +334,8 @@ def _unsupported(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
     pairs = scope["headers"]
     if len(pairs) != len(headers) and [name for name, _ in pairs].count(b"host") > 1:
         return Refusal(400, "a request has one Host (RFC 9112, 3.2)")
+    if len(pairs) != len(headers) and (twice := said_twice(pairs, ASKED)):
+        return Refusal(400, f"the header {next(iter(twice)).decode()} has two values: send one")
     coding = headers.get(b"transfer-encoding", b"chunked").strip().lower()
     if coding != b"chunked":
         return Refusal(501, "a transfer coding other than chunked is not passed on")

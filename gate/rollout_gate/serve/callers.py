@@ -15,6 +15,8 @@ import msgspec
 
 TOKEN_HEADER = b"x-rollout-token"
 """The header with the proxy's token; it is sent to no provider."""
+ASKED = (TOKEN_HEADER, b"origin", b"sec-fetch-site")
+"""Headers that decide who may use the proxy, each of which has one value."""
 
 
 class Refusal(msgspec.Struct, frozen=True):

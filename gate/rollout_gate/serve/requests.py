@@ -6,6 +6,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from rollout_gate.context import FLAGS, said_twice
 from rollout_gate.context import HEADERS as SUBJECT_HEADERS
 from rollout_gate.file.formats import root_of
 from rollout_gate.file.model import RolloutFile, Route, SubjectHeaders
@@ -62,7 +63,10 @@ def received(scope: Any, file: RolloutFile) -> Received | Refusal:
     base = route.previous_base_url or NOWHERE
     base = root_of(base) if _VERSION.match(rest) else base.rstrip("/")
     query = scope["query_string"].decode("ascii", "replace")
-    headers = _with_subject(without_hops(scope["headers"]), file.subject_headers)
+    headers = without_hops(scope["headers"])
+    if (refused := _two_meanings(headers, file.subject_headers)) is not None:
+        return refused
+    headers = _with_subject(headers, file.subject_headers)
     return Received(
         scope["method"],
         route,
@@ -79,11 +83,24 @@ def _parts(scope: Any) -> tuple[str, str]:
     return unquote(first), slash + below
 
 
+def _two_meanings(headers: Headers, named: SubjectHeaders) -> Refusal | None:
+    """Return the refusal of a request that says who asks twice, and not the same."""
+    if len(dict(headers)) == len(headers):
+        return None
+    theirs = [name.encode() for name in msgspec.structs.astuple(named) if name]
+    lists = {FLAGS, named.flags.encode()}
+    for name in said_twice(headers, {*_SUBJECT_NAMES.values(), *theirs} - lists):
+        return Refusal(400, f"the header {name.decode()} has two values: send one")
+    return None
+
+
 def _with_subject(headers: Headers, named: SubjectHeaders) -> Headers:
     """Add the gate's own header for each that the file names another for, unless it is there."""
     if named == _NONE:
         return headers
     known = dict(headers)
+    if (flags := named.flags.encode()) in known:
+        known[flags] = b",".join(value for name, value in headers if name == flags)
     more: Headers = []
     for field, name in zip(named.__struct_fields__, msgspec.structs.astuple(named), strict=True):
         own, value = _SUBJECT_NAMES[field], known.get(name.encode())

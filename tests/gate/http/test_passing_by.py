@@ -236,3 +236,37 @@ def test_answers_are_sent_as_they_come_and_cookies_of_tokenlab_stay_there(sides:
         sides.decide(0)
         http.post(f"{sides.previous.url}/v1/chat/completions", json={})
     assert sides.crossings == []
+
+
+@pytest.mark.parametrize("first", ["acme", "back", "low"])
+def test_what_has_several_orgs_is_decided_for_the_safest(
+    sides: TwoSides, told: list[str], first: str
+) -> None:
+    """In whatever order: a rollback of one of them counts, then the previous provider."""
+    sides.decide(100, "low = 0\nback = { percent = 100, rolled_back = true }\n")
+    url = f"{sides.previous.url}/v1/chat/completions"
+    with make(sides) as http:
+        for orgs, side, logged in (
+            ({first, "acme", "back", "low"}, "previous", "back"),
+            ({first, "acme", "low"} - {"back"}, "previous", "low"),
+            ({"acme"}, "tokenlab", "acme"),
+        ):
+            order = sorted(orgs, key=lambda org: org != first)
+            headers = [("X-Rollout-Org", org) for org in [*order, *order[-1:]]]
+            assert http.post(url, json={"model": "m"}, headers=headers).status_code == 200
+            assert (sides.lines()[-1]["side"], sides.lines()[-1]["org"]) == (side, logged)
+        many = [("X-Rollout-Org", "acme")] + [("X-Rollout-Key", f"k{it}") for it in range(80)]
+        assert http.post(url, json={"model": "m"}, headers=many).status_code == 200
+        assert sides.lines()[-1]["side"] == "previous"
+    sides.gate.refresh()
+    (words,) = [one for one in told if "x-rollout-org" in one]
+    assert words.startswith("requests on route chat have several values of x-rollout-org")
+
+
+def test_several_lines_of_flags_are_one_list(sides: TwoSides) -> None:
+    sides.decide(100, "[routes.chat.flags]\noff = 0\n")
+    url = f"{sides.previous.url}/v1/chat/completions"
+    headers = [("X-Rollout-Flags", "off"), ("X-Rollout-Flags", "other")]
+    with make(sides) as http:
+        assert http.post(url, json={"model": "m"}, headers=headers).status_code == 200
+    assert sides.lines()[-1]["side"] == "previous"

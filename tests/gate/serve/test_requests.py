@@ -103,6 +103,25 @@ def test_whitespace_behind_a_header_passes_no_rollback_by(
         assert sides.lines()[0]["org"] == "back"
 
 
+def test_the_lines_of_the_flags_are_one_list_and_others_say_one_thing(
+    sides: TwoSides, proxy: Proxy
+) -> None:
+    more = '[routes.chat.flags]\noff = 0\n[serve]\norg_header = "X-Org-Id"\nflags_header = "X-F"\n'
+    put(sides, proxy, 100, more)
+    sent = request_bytes(headers={"Content-Type": "application/json"})
+    for lines, status in (
+        (b"X-Rollout-Org: acme\r\nX-Rollout-Org: acme \r\n", 200),
+        (b"X-Org-Id: acme\r\nX-Rollout-Flags: off\r\nX-Rollout-Flags: other\r\n", 200),
+        (b"X-Org-Id: acme\r\nX-F: off\r\nX-F: other\r\n", 200),
+        (b"X-Org-Id: acme\r\nX-Org-Id: other\r\n", 400),
+    ):
+        with proxy.connect() as one:
+            one.sendall(sent.replace(b"\r\n", b"\r\n" + lines, 1))
+            assert b" %d " % status in one.recv(65_536).partition(b"\r\n")[0]
+    until(lambda: len(sides.lines()) == 3)
+    assert [line["side"] for line in sides.lines()] == ["tokenlab", "previous", "previous"]
+
+
 def test_an_answer_of_the_gate_for_a_job_that_was_sent_is_marked(
     sides: TwoSides, proxy: Proxy
 ) -> None:
