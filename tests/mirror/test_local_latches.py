@@ -45,6 +45,13 @@ def test_a_merged_file_is_as_safe_as_both(local: RolloutFile, mirrored: RolloutF
             for key in ("k1", "k2"):
                 if one.decide(route, org, key=key).side == "previous":
                     assert other.decide(route, org, key=key).side == "previous"
+                for name in ("a", "b"):
+                    if local.routes.get(route, merged.routes[route]).keys.get(name) == 0:
+                        decided = other.decide(route, org, key=key, key_alias=name)
+                        assert decided.side == "previous"
+                    if local.routes.get(route, merged.routes[route]).flags.get(name) == 0:
+                        decided = other.decide(route, org, key=key, flags=(name,))
+                        assert decided.side == "previous"
 
 
 def test_names() -> None:

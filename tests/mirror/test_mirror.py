@@ -2,10 +2,16 @@
 
 import json
 import os
+from typing import Literal
 
 import pytest
 
-from rollout_console.changes.edits import SetDefaultPercent, SetPercent, SetRolledBack
+from rollout_console.changes.edits import (
+    SetDefaultPercent,
+    SetPercent,
+    SetRolledBack,
+    SetShare,
+)
 from rollout_console.changes.mirrored import record_path
 from rollout_console.changes.switch import Switch
 from rollout_console.common.errors import NothingToDo
@@ -176,6 +182,52 @@ def test_a_share_that_was_set_to_nothing_there_stays_nothing(server: Server) -> 
     server.gets(text("50", default="40"), 3)
     assert server.file.routes["chat"].default_points == 0
     assert server.mirror.standing.latched == ("chat/(default)",)
+
+
+SHARES = b"[routes.chat.keys]\nvip = 50\n[routes.chat.flags]\nbeta = 50\n"
+
+
+def shares(server: Server) -> tuple[dict[str, int], dict[str, int]]:
+    chat = server.file.routes["chat"]
+    return dict(chat.keys), dict(chat.flags)
+
+
+def test_an_alias_or_flag_at_nothing_there_stays_so_without_its_line_in_etcd(
+    server: Server,
+) -> None:
+    """Without a line it would have its org's share."""
+    server.gets(text() + SHARES, 2)
+    server.edits(SetShare("chat", "keys", "vip", 0), SetShare("chat", "flags", "beta", 0))
+    assert server.mirror.standing.latched == ("chat/alias vip", "chat/flag beta")
+    for revision in (3, 4):
+        server.gets(text(str(revision)), revision)
+        assert shares(server) == ({"vip": 0}, {"beta": 0})
+        server.start()
+    server.gets(text("9"), 5)
+    assert server.mirror.standing.latched == ("chat/alias vip", "chat/flag beta")
+    server.edits(SetShare("chat", "keys", "vip", None))
+    assert shares(server) == ({}, {"beta": 0})
+    server.gets(text("9") + SHARES, 6)
+    assert shares(server) == ({"vip": 5000}, {"beta": 0})
+
+
+@pytest.mark.parametrize("table", ["keys", "flags"])
+def test_an_alias_or_flag_that_gets_a_line_of_nothing_there_keeps_it(
+    server: Server, table: Literal["keys", "flags"]
+) -> None:
+    server.gets(text(), 2)
+    server.edits(SetShare("chat", table, "vip", 0))
+    for revision in (2, 3):
+        server.gets(text(), revision)
+        server.mirror.look()
+        assert {"vip": 0} in shares(server)
+
+
+def test_a_line_of_nothing_that_etcd_takes_out_is_none_of_the_server(server: Server) -> None:
+    server.gets(text() + SHARES.replace(b"50", b"0"), 2)
+    server.gets(text(), 3)
+    assert server.path.read_bytes() == text()
+    assert server.mirror.standing.latched == ()
 
 
 def test_a_file_that_was_there_before_its_mirror(server: Server) -> None:

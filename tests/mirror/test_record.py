@@ -93,6 +93,16 @@ def test_a_rollback_of_etcd_is_made_also_without_the_record(server: Server, rest
     assert sorted(one.name for one in server.path.parent.glob("*.etcd-rollbacks.json")) == []
 
 
+def test_an_alias_that_etcd_sets_to_nothing_is_so_also_without_the_record(server: Server) -> None:
+    """It has no line here, and so the share of its org."""
+    server.gets(text(default="10"), 1)
+    record_path(server.path).write_bytes(b"{")
+    server.gets(text("50") + b"[routes.chat.keys]\nvip = 0\nbig = 30\n", 2)
+    route = server.file.routes["chat"]
+    assert (dict(route.keys), route.orgs["acme"].points) == ({"vip": 0}, 500)
+    assert "chat/alias vip" in server.said[-1]
+
+
 @pytest.mark.parametrize("text_here", [None, b"[broken"])
 def test_without_a_record_a_file_that_cannot_be_used_is_told(
     server: Server, text_here: bytes | None

@@ -46,7 +46,10 @@ def safer(local: RolloutFile, mirrored: RolloutFile) -> list[LocalLatch]:
 
 
 def holds(file: RolloutFile, latch: LocalLatch) -> bool:
-    """Return whether a file has that rollback, or nothing that it could be of."""
+    """Return whether a file has that rollback, or no such route.
+
+    An alias or flag without a line is not at 0: it falls through to the share of its org.
+    """
     if latch.route is None:
         return file.rolled_back
     route = file.routes.get(latch.route)
@@ -60,7 +63,7 @@ def holds(file: RolloutFile, latch: LocalLatch) -> bool:
         line = route.orgs.get(latch.name)
         return line is not None and line.rolled_back
     shares = route.keys if latch.kind == "keys" else route.flags
-    return not shares.get(str(latch.name))
+    return shares.get(str(latch.name)) == 0
 
 
 def _all_of(file: RolloutFile) -> Iterator[LocalLatch]:
