@@ -384,3 +384,29 @@ def test_a_change_that_the_mirror_would_put_back_is_refused_on_the_server(server
     record_path(server.path).unlink()
     switch.refresh()
     switch.apply(planner.plan_set("chat", "acme", 5000))
+
+
+def test_a_resume_of_what_is_rolled_back_in_etcd_is_refused_on_the_server(server: Server) -> None:
+    """The mirror would put it back, and the org would be at TokenLab until then."""
+    server.gets(text(), 2)
+    switch = Switch(server.path, server._history, Actor("jo", "gw-01"))
+    switch.open()
+    switch.apply(switch.planner.plan_rollback("chat", "globex", ""))
+    switch.apply(switch.planner.plan_rollback("chat", "acme", ""))
+    server.mirror.look()
+    server.gets(text("{ percent = 5, rolled_back = true }"), 3)
+    switch.refresh()
+    mine = server.path.read_bytes()
+    for plan in (switch.planner.plan_undo(), switch.planner.plan_resume("chat", "acme")):
+        with pytest.raises(NothingToDo, match=rf"change it with -f etcd://gw:2379{KEY};"):
+            switch.apply(plan)
+    assert server.path.read_bytes() == mine
+    switch.apply(switch.planner.plan_resume("chat", "globex"))
+    server.mirror.look()
+    assert not server.is_latched("globex")
+    server.gets(text(), 4)
+    assert server.is_latched()  # on the server as well, until it is resumed there
+    switch.refresh()
+    switch.apply(switch.planner.plan_resume("chat", "acme"))
+    server.mirror.look()
+    assert not server.is_latched()

@@ -5,7 +5,10 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.changes.edits import SetDefaultPercent, SetShare
-from rollout_console.changes.plan import Plan
+from rollout_console.changes.plan import Plan, Target
+from rollout_gate.file.errors import FileError
+from rollout_gate.file.model import RolloutFile
+from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
 
@@ -13,9 +16,14 @@ MOST_BYTES = 32 * 2**20
 _LATCHES = ("rolled back", "in force")
 
 
+class _Applied(msgspec.Struct):
+    data: bytes = b""
+
+
 class _Record(msgspec.Struct):
     key: str = ""
     address: str = ""
+    base: _Applied | None = None
 
 
 def record_path(path: Path) -> Path:
@@ -25,20 +33,22 @@ def record_path(path: Path) -> Path:
 
 def mirrored_from(path: Path) -> str:
     """Return the address in etcd that a file is a mirror of; empty where it is none."""
-    try:
-        found = decode_json(read_regular(record_path(path), MOST_BYTES)[0], _RECORD)
-    except (OSError, UndecodableError):
-        return ""
+    found = _record(path)
     return found.address or found.key
 
 
-def is_put_back(plan: Plan) -> bool:
-    """Return whether a mirror puts a change of its file back: all but the safe side is.
+def is_put_back(plan: Plan, path: Path) -> bool:
+    """Return whether the mirror of the file at ``path`` puts a change of it back: all but the safe
+    side is.
 
     What is rolled back on a server stays so there until it is resumed there; so does a share
-    without a latch that is set to 0.
+    without a latch that is set to 0. What is rolled back in etcd is resumed there alone.
     """
-    if plan.latches or plan.action in ("mirror", "resume", "rollback"):
+    if plan.latches or plan.action in ("mirror", "rollback"):
+        return False
+    if _resumed(plan) & _latched_in_etcd(path):
+        return True
+    if plan.action == "resume":
         return False
     if plan.action == "undo":
         values = [(part.before, part.after) for part in plan.parts] or [(plan.before, plan.after)]
@@ -47,6 +57,34 @@ def is_put_back(plan: Plan) -> bool:
         isinstance(edit, (SetShare, SetDefaultPercent)) and edit.points == 0 for edit in plan.edits
     ]
     return not zeroes or not all(zeroes)
+
+
+def _record(path: Path) -> _Record:
+    try:
+        return decode_json(read_regular(record_path(path), MOST_BYTES)[0], _RECORD)
+    except (OSError, UndecodableError):
+        return _Record()
+
+
+def _resumed(plan: Plan) -> set[Target]:
+    return _latched(plan.prepared.before.file) - _latched(plan.prepared.after.file)
+
+
+def _latched_in_etcd(path: Path) -> set[Target]:
+    """Return what is rolled back in the version of etcd that is in force, by the record."""
+    base = _record(path).base
+    try:
+        return set() if base is None else _latched(parse(base.data))
+    except FileError:
+        return set()
+
+
+def _latched(file: RolloutFile) -> set[Target]:
+    found: set[Target] = {(None, None)} if file.rolled_back else set()
+    for name, route in file.routes.items():
+        found |= {(name, None)} if route.rolled_back else set()
+        found |= {(name, org) for org, line in route.orgs.items() if line.rolled_back}
+    return found
 
 
 _RECORD = msgspec.json.Decoder(_Record)

@@ -297,7 +297,7 @@ class Switch:
 
     def require_kept(self, plan: Plan) -> None:
         """Raise NothingToDo for a change of a mirrored file that its mirror would put back."""
-        if is_put_back(plan) and (origin := mirrored_from(self.path)):
+        if is_put_back(plan, self.path) and (origin := mirrored_from(self.path)):
             raise NothingToDo(
                 f"{self.name} mirrors etcd, which puts this back at once: change it with -f"
                 f" {origin}; a rollback stays on this server alone (where it is no mirror any more,"
