@@ -6,8 +6,8 @@ import logging
 import os
 import threading
 import time
-from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -28,7 +28,7 @@ if TYPE_CHECKING:  # not at run time: who only decides writes no log
 log = logging.getLogger("rollout_gate")
 
 MOST_REPORTED = 512
-"""Limit of the deduplication: the number of distinct problems with requests that are reported."""
+"""Limit of the deduplication: of each kind of problem with requests, how many are reported."""
 
 _KEPT_S = 60.0
 """How long, in seconds, a version with missing keys counts as perhaps truncated, even where the
@@ -84,7 +84,8 @@ class Gate(Decider):
         self._reported: deque[str] = deque()
         self._later: deque[Callable[[], None]] = deque()
         self._settling: deque[object] = deque()
-        self._about: dict[Hashable, object] = {}
+        self._about: dict[tuple[str, ...], object] = {}
+        self._reported_of: Counter[str] = Counter()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
         self._lock = threading.Lock()
@@ -118,15 +119,18 @@ class Gate(Decider):
                 self._tell(self._on_trouble, self._reported.popleft())
         self.settle()
 
-    def report(self, about: Hashable, sentence: str) -> None:
+    def report(self, about: tuple[str, ...], sentence: str) -> None:
         """Log a problem with requests, and pass it to ``on_trouble`` at the next poll.
 
-        Problems are deduplicated by ``about``: each is reported once, by one thread. After
-        MOST_REPORTED distinct ones no more are reported. A request never waits for a callback.
+        Problems are deduplicated by ``about``, which begins with their kind: each is reported
+        once, by one thread. Of a kind the first MOST_REPORTED are reported, so that names that a
+        client makes up (headers, paths) silence no other kind. A request never waits for a
+        callback.
         """
         mine = object()
-        known = self._about
-        if len(known) < MOST_REPORTED and known.setdefault(about, mine) is mine:
+        kind, known = about[0], self._about
+        if self._reported_of[kind] < MOST_REPORTED and known.setdefault(about, mine) is mine:
+            self._reported_of[kind] += 1
             log.warning("%s", sentence)
             self._reported.append(sentence)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from rollout_gate.gate import MOST_REPORTED
 from tests.support.loopback import CHAT, PREVIOUS, TOKENLAB, Received, Reply, TwoSides
 from tests.support.serving import ASK, HEADERS, Proxy, request_bytes, serving
 from tests.support.waiting import until
@@ -120,6 +121,17 @@ def test_the_lines_of_the_flags_are_one_list_and_others_say_one_thing(
             assert b" %d " % status in one.recv(65_536).partition(b"\r\n")[0]
     until(lambda: len(sides.lines()) == 3)
     assert [line["side"] for line in sides.lines()] == ["tokenlab", "previous", "previous"]
+
+
+def test_names_that_a_client_makes_up_silence_no_warning(sides: TwoSides, proxy: Proxy) -> None:
+    flood = {f"x-h{number}": "1" for number in range(700)}
+    assert proxy.ask(headers={**HEADERS, **flood}).status == 200
+    until(lambda: sum("have the header x-h" in line for line in proxy.said) == MOST_REPORTED)
+    without = {name: value for name, value in HEADERS.items() if name != "X-Rollout-Org"}
+    own_key = {**without, "Authorization": f"Bearer {TOKENLAB}"}
+    assert proxy.ask(headers=own_key).status == 200
+    until(lambda: any("come without an org" in line for line in proxy.said))
+    until(lambda: any("come with TokenLab's key" in line for line in proxy.said))
 
 
 def test_an_answer_of_the_gate_for_a_job_that_was_sent_is_marked(
