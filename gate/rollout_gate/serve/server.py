@@ -254,6 +254,13 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
             await super().shutdown(sockets)
 
     class Workers(Multiprocess):
+        def handle_hup(self) -> None:
+            """Stop a single worker, as it stops without a parent; restart each of several."""
+            if options.workers == 1:
+                self.handle_term()
+            else:
+                super().handle_hup()
+
         def terminate_all(self) -> None:
             systemd.ends()
             super().terminate_all()
@@ -262,8 +269,11 @@ def _run(options: Options, listening: socket.socket, *, supervised: bool) -> Non
     raise_file_limit()
     # uvicorn raises the signal again after its shutdown, for the handler that was there before.
     signal.signal(signal.SIGTERM, lambda *_: None)
+    is_ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
     if supervised:
         workers = Workers(config, [listening])
+        if is_ignored and options.workers == 1:
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
         _take_signals()
         workers.run()
         return

@@ -259,6 +259,7 @@ def test_a_stop_answers_what_is_in_flight(tmp_path: Path, number: int) -> None:
         ((), signal.SIGINT),
         (("--workers", "2"), signal.SIGTERM),
         (("--metrics", "127.0.0.1:0"), signal.SIGTERM),
+        (("--metrics", "127.0.0.1:0"), signal.SIGHUP),
     ],
 )
 def test_a_stop_at_any_time_of_its_start_leaves_nothing_behind(
