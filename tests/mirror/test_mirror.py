@@ -263,6 +263,22 @@ def test_a_file_that_cannot_be_written_is_told(server: Server) -> None:
     assert json.loads(record_path(server.path).read_bytes())["key"] == KEY
 
 
+@pytest.mark.parametrize("what", ["/dev/zero", "/dev/full", "FIFO"])
+def test_a_path_that_is_no_file_is_told(server: Server, what: str) -> None:
+    """It is not read: a device has no end."""
+    if what == "FIFO":
+        os.mkfifo(server.path)
+    else:
+        server.path.symlink_to(what)
+    server.gets(text(), 2)
+    assert server.mirror.standing.trouble.endswith("is not current: not a regular file")
+    server.path.unlink()
+    server.mirror._retry_at = 0.0
+    server.gets(text(), 2)
+    assert server.path.read_bytes() == text()
+    assert server.mirror.standing.trouble == ""
+
+
 def test_a_write_that_failed_is_tried_again_without_etcd(
     server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,7 @@ from rollout_console.mirror.record import (
 from rollout_gate.file.errors import FileError, RolloutError
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
+from rollout_gate.file.read import read_regular
 from rollout_gate.file.revision import SHORT, revision_of
 
 INSISTS_S = 10.0
@@ -309,7 +310,7 @@ class Mirror:
         except NoFile:
             return None
         except StoreError:
-            return self._path.read_bytes()
+            return read_regular(self._path)[0]  # a device has no end, and a FIFO no data
 
     def _read_again(self) -> bool:
         """Read the record; return whether another mirror has written it since.
@@ -345,7 +346,7 @@ class Mirror:
         coming = record.coming
         if coming is not None:
             with suppress(OSError):
-                if revision_of(self._path.read_bytes()) == coming.wrote:
+                if revision_of(read_regular(self._path)[0]) == coming.wrote:
                     return replace(record, base=coming, coming=None)
         return record
 
