@@ -18,6 +18,8 @@ from rollout_console.etcd.address import address_of
 from rollout_console.etcd.answers import nothing_of
 from rollout_console.etcd.client import EtcdClient
 from rollout_console.etcd.errors import EtcdAway, EtcdUncertain
+from rollout_console.mirror.mirror import Standing
+from rollout_console.mirror.registration import Registration, forget, servers_key
 from tests.mirror.servers import text
 from tests.support.etcd import Cluster, cluster
 from tests.support.parts import need
@@ -82,6 +84,19 @@ def test_a_change_arrives_and_a_stop_is_clean(
     code, found = listed(three, capsys)  # it says so itself, and its server is missed
     assert code == 1
     assert [one["gone"] for one in found["mirrors"]] == [True]
+
+
+def test_a_server_that_is_forgotten_while_it_mirrors_is_known_again(
+    three: Cluster, etcd: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its next heartbeat; so it is missed once its mirror has died."""
+    monkeypatch.setattr("rollout_console.mirror.registration.RENEW_S", 0.0)
+    registration = Registration(etcd, KEY, "gw-01", str(tmp_path / "rollout.toml"))
+    for _ in range(2):
+        registration.tell(Standing())
+        (known,) = etcd.get(servers_key(KEY), prefix=True).values
+        assert forget(etcd, KEY, "gw-01") == 1
+        assert not etcd.get(known.key).values
 
 
 def test_two_mirrors_of_a_host_are_both_listed(

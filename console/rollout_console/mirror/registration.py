@@ -45,7 +45,6 @@ class Registration:
         self._server = f"{servers_key(key)}/{name}"
         self._host = host
         self._path = path
-        self._is_known = False
         self._lease = 0
         self._said: Standing | None = None
         self._due = 0.0
@@ -62,14 +61,13 @@ class Registration:
             time.time(), standing.wrote,
         )  # fmt: skip
         self._client.put(self._key, msgspec.json.encode(said), lease=self._lease)
-        if not self._is_known:
-            self._know_server()
+        if not self._client.get(self._server).values:
+            self._know_server()  # the first time, or forgotten since
         self._said, self._due = standing, now + RENEW_S
 
     def _know_server(self) -> None:
         known = Registered(self._host, self._path, at=time.time())
         self._client.put(self._server, msgspec.json.encode(known))
-        self._is_known = True
 
     def end(self) -> None:
         """Take the registration back: the mirror has stopped. The server is still missed."""
