@@ -336,8 +336,9 @@ def _unsupported(scope: Scope, headers: dict[bytes, bytes]) -> Refusal | None:
         return Refusal(400, "a request has one Host (RFC 9112, 3.2)")
     if len(pairs) != len(headers) and (twice := said_twice(pairs, ASKED)):
         return Refusal(400, f"the header {next(iter(twice)).decode()} has two values: send one")
-    coding = headers.get(b"transfer-encoding", b"chunked").strip().lower()
-    if coding != b"chunked":
+    # One list, whose lines are joined (RFC 9110, 5.3).
+    codings = [value.strip().lower() for name, value in pairs if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
         return Refusal(501, "a transfer coding other than chunked is not passed on")
     if b"websocket" in headers.get(b"upgrade", b"").lower():
         return Refusal(501, "websockets are not passed on (a realtime API has no route)")

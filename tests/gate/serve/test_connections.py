@@ -89,6 +89,10 @@ NO_REQUESTS = {
     "space before colon": (400, BARE + b"Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n"),
     "coding undone": (400, BARE + CHUNKED + b"Transfer-Encoding: identity\r\n\r\n0\r\n\r\n"),
     "coding inside": (501, BARE + b"Transfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n"),
+    "codings on two lines": (
+        501,
+        BARE + b"Transfer-Encoding: gzip\r\n" + CHUNKED + b"\r\n0\r\n\r\n",
+    ),
     "long chunk": (400, BARE + CHUNKED + b"\r\n5\r\nabcdefgh\r\n0\r\n\r\n"),
     "no chunk": (400, BARE + CHUNKED + b"\r\nzz\r\n"),
     "folded header": (400, HEAD + b"X-A: b\r\n c\r\n\r\n" + ASK),
