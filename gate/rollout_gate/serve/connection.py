@@ -142,6 +142,9 @@ class ClientConnection(HttpToolsProtocol):
         self._in_head = False
         self._size = 0
         self._forget_deadline()
+        if self.parser.get_http_version() not in _VERSIONS:
+            self._refused = 400, "this is no HTTP/1.1 request"
+            raise ValueError
         if self.parser.get_method() == b"CONNECT":
             self._refused = 501, "CONNECT is not passed on"
             raise ValueError
@@ -262,6 +265,10 @@ class ClientConnection(HttpToolsProtocol):
         if answers and not self.transport.is_closing():
             self.transport.write(_answer(status, sentence))
         self.transport.close()
+
+
+_VERSIONS = ("1.1", "1.0", "0.9")
+"""HTTP/2.0 has no request line (RFC 9113, 3): llhttp takes one for that of another request."""
 
 
 def _is_old(version: str) -> bool:
