@@ -165,6 +165,26 @@ def test_a_key_that_is_gone_is_told_and_can_be_put_back(host: Host, client: Etcd
     assert parse(in_etcd(client)).is_latched("chat", "acme")
 
 
+@pytest.mark.parametrize("found", [None, b"[routes", b""])
+def test_a_rollback_mends_a_file_that_nobody_has_changed_since_its_beginning(
+    host: Host, client: EtcdClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    found: bytes | None,
+) -> None:  # fmt: skip
+    """The text with which the history begins is the last good version, on a new host as well."""
+    host("gw-01")
+    if found is None:
+        client.delete(client.address.key)
+    else:
+        client.put(client.address.key, found)
+    monkeypatch.setenv("ROLLOUT_STATE_DIR", str(tmp_path / "gw-02"))
+    with EtcdClient(client.address) as other:
+        access = WriteAccess(read_only=False)
+        two = shared_switch(SharedFile(other), Actor("jo", "gw-02"), access)
+        assert two.open_or_last_good().data == text()
+        two.apply(two.planner.plan_rollback("chat", "acme", ""))
+    assert parse(in_etcd(client)).is_latched("chat", "acme")
+
+
 def test_a_lost_answer_is_found_out_and_the_change_made_once(
     host: Host, etcd: Cluster, client: EtcdClient
 ) -> None:

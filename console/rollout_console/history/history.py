@@ -250,16 +250,20 @@ class History:
             return [change_of(row) for row in found]
 
     def revisions(self, file: Path, limit: int) -> list[str]:
-        """Return the newest revisions that changes have made, newest first."""
+        """Return the newest revisions that changes have made, newest first, and behind them the one
+        with which the history begins."""
         with self._reading() as db:
             if db is None:
                 return []
+            name = self._identity(file)
             found = db.execute(
                 "SELECT revision FROM changes WHERE file = ? AND state = 'applied'"
                 " GROUP BY revision ORDER BY max(id) DESC LIMIT ?",
-                (self._identity(file), limit),
+                (name, limit),
             ).fetchall()
-            return [str(row["revision"]) for row in found]
+            if _has_seen(db):
+                found += db.execute("SELECT revision FROM seen WHERE file = ?", (name,)).fetchall()
+            return list(dict.fromkeys(str(row["revision"]) for row in found))[:limit]
 
     def known(self, file: Path) -> tuple[str, datetime | None]:
         """Return the last known revision of the file, and the time since which all its changes are
