@@ -1,7 +1,7 @@
 """The guard's arithmetic: the numbers of the design, and what follows from them."""
 
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
@@ -188,6 +188,79 @@ def test_a_storm_on_both_sides_is_not_blamed_on_one() -> None:
     for i in range(200):
         route.request(f"org-{i % 3}", 503 if i % 2 else 200)
     assert route.verdict().kind == "ok"
+
+
+def both(
+    route: Route, pairs: int, tokenlab: int = 200, previous: int = 200, first: int = 0,
+    ms: float = 100.0,
+) -> None:  # fmt: skip
+    """Feed pairs of requests, one to each side, of three orgs, from that with a number on."""
+    for i in range(first, first + pairs):
+        route.request(f"org-{i % 3}", previous, "previous", ms)
+        route.request(f"org-{i % 3}", tokenlab, ms=ms)
+
+
+@pytest.mark.parametrize(("status", "ms"), [(503, 100.0), (0, 100.0), (429, 100.0), (200, 9000.0)])
+def test_an_outage_that_begins_on_both_sides_is_not_blamed_on_one(status: int, ms: float) -> None:
+    """The healthy minutes before it are in the window of the previous side."""
+    route, alone = Route(per_s=4), Route(per_s=4)
+    for one in (route, alone):
+        both(one, 400)
+    for pairs in (1, 2, 7, 20, 90):
+        both(route, pairs, status, status, ms=ms)
+        assert route.verdict().kind == "ok"
+    for i in range(20):
+        alone.request(f"org-{i % 3}", 200, "previous")
+        alone.request(f"org-{i % 3}", status, ms=ms)
+    assert alone.verdict().kind == "rollback"
+
+
+def test_an_outage_of_a_part_of_both_sides_is_not_blamed_on_one() -> None:
+    route = Route(per_s=4)
+    both(route, 400)
+    for i in range(80):
+        status = 200 if i % 2 else 503
+        both(route, 1, status, status, first=i)
+        assert route.verdict().kind == "ok"
+
+
+def test_requests_of_an_org_that_begin_to_fail_on_both_sides_are_not_blamed_on_one() -> None:
+    route, alone = Route(per_s=10), Route(per_s=10)
+    for one in (route, alone):
+        both(one, 600)
+        for i in range(240):
+            status = 400 if i % 3 == 0 else 200
+            one.request(f"org-{i % 3}", status if one is route else 200, "previous")
+            one.request(f"org-{i % 3}", status)
+    assert (route.verdict().kind, list(route.tier().orgs)) == ("ok", [])
+    assert list(alone.tier().orgs) == ["org-0"]
+
+
+@pytest.mark.parametrize("previous", [(200,), (200, 200), (200, 503), (503, 200)])
+def test_few_requests_of_the_previous_side_hold_no_rollback_back(previous: Sequence[int]) -> None:
+    """However wide the interval of their rate is: one of them that failed is chance."""
+
+    def errors_until(previous: Sequence[int]) -> int:
+        route = Route(per_s=4)
+        both(route, 400)
+        for i in range(100):
+            route.request(f"org-{i % 3}", 503)
+            for status in previous if i == 0 else ():
+                route.request("org-0", status, "previous")
+            if route.verdict().kind == "rollback":
+                return i + 1
+        return 100
+
+    assert errors_until(previous) == errors_until(()) < 10
+
+
+def test_what_goes_on_after_an_outage_of_both_sides_is_tokenlabs() -> None:
+    route = Route(per_s=4)
+    both(route, 400)
+    both(route, 60, 503, 503)
+    assert route.verdict().kind == "ok"
+    both(route, 60, 503, 200)
+    assert route.verdict().reason.endswith("(previous)")
 
 
 @pytest.mark.parametrize(

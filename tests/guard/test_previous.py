@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rollout_console.guard.evidence.blame import Traffic, judge
-from rollout_console.guard.evidence.previous import LIVE_FROM, MARGIN, allowed_rate, is_over
+from rollout_console.guard.evidence.e_process import THRESHOLD, evidence
+from rollout_console.guard.evidence.previous import (
+    LIVE_FROM,
+    MARGIN,
+    Previous,
+    allowed_rate,
+    is_over,
+    is_worse,
+    weighed,
+)
 from rollout_console.guard.evidence.verdict import Verdict
 from rollout_console.guard.evidence.wilson import clean_requests_needed
 from rollout_console.guard.job_watch import failing_jobs
@@ -18,7 +27,7 @@ from rollout_console.jobs.outcomes import Ended
 from rollout_console.report.incident import Asked, find_incident
 from rollout_gate.file.model import GuardSettings
 from rollout_gate.file.parse import parse
-from tests.benchmarks.guard_previous import Case, requests_until
+from tests.benchmarks.guard_previous import Case, guard_until, requests_until
 from tests.report.storms import NOON, line, switch_at
 
 START, SECONDS = 1_800_000_000, 120
@@ -73,6 +82,38 @@ def test_what_is_proven_to_fail_on_both_sides_is_not_blamed_on_one(
     assert judged(0.1, requests, errors).kind == "ok"
 
 
+COUNTS = st.integers(0, 9).flatmap(lambda n: st.tuples(st.just(n), st.integers(0, n)))
+
+
+@given(st.lists(COUNTS, min_size=1, max_size=40), st.lists(st.integers(0, 9), max_size=40), RATES)
+def test_a_previous_side_without_an_error_changes_nothing_by_its_stretches(
+    ours: list[tuple[int, int]], theirs: list[int], limit: float
+) -> None:
+    """Of whichever stretch: a rollback of what fails on TokenLab alone comes as soon as without."""
+    bins = [Bin(START + at, n, gateway=bad, timed=n - bad) for at, (n, bad) in enumerate(ours)]
+    healthy = [Bin(START + at, n, timed=n) for at, n in enumerate(theirs) if n]
+    side = Previous(Bin(START, sum(theirs), timed=sum(theirs)), lambda: healthy)
+    p0 = max(limit, allowed_rate(sum(theirs), 0, limit))
+    found = weighed(bins, "gateway", limit, [side], THRESHOLD)
+    assert (found.p0, found.found) == (p0, evidence(ours, p0))
+
+
+@given(COUNTS, COUNTS)
+def test_few_requests_are_worse_only_where_they_failed(
+    some: tuple[int, int], more: tuple[int, int]
+) -> None:
+    """A stretch is part of its window, and so it is never worse than itself."""
+    every = some[0] + more[0], some[1] + more[1]
+    side = Previous(
+        Bin(START, every[0], gateway=every[1]),
+        lambda: [Bin(START, more[0], gateway=more[1]), Bin(START + 9, some[0], gateway=some[1])],
+    )
+    allowed = side.allowed_if_worse(START + 9, "gateway")
+    assert allowed == 0.0 or some[1] >= 3 or some[0] == some[1] > 0
+    assert allowed == 0.0 or is_worse(some, every)
+    assert side.allowed_if_worse(START, "gateway") == 0.0
+
+
 def test_a_raise_is_held_for_failing_jobs_whatever_few_previous_ones_did() -> None:
     ours = Ended(completed=40, failed=10)
     assert failing_jobs(ours, Ended(completed=10), 5.0).startswith("failed jobs 20%, 10 of 50")
@@ -103,3 +144,12 @@ def test_delays_are_those_of_the_limit_alone_where_the_previous_side_is_well() -
         alone = requests_until(case, lambda requests, errors: 0.0, seed)
         compared = requests_until(case, lambda n, bad: allowed_rate(n, bad, 0.02), seed)
         assert alone == compared is not None
+        assert guard_until(case, seed) == alone
+
+
+@pytest.mark.parametrize(("share", "most"), [(0.5, 1), (0.9, 8)])
+def test_what_fails_on_both_sides_at_once_is_rarely_blamed_on_one(share: float, most: int) -> None:
+    """Of ten streams; it is where the previous side has had no request yet."""
+    case = Case(3, share, 1.0, 1.0)
+    blamed = [seed for seed in range(10) if guard_until(case, seed) is not None]
+    assert len(blamed) <= most

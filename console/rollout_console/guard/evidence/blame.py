@@ -28,11 +28,10 @@ from rollout_console.guard.evidence.culprits import (
 from rollout_console.guard.evidence.e_process import (
     THRESHOLD,
     errors_needed,
-    evidence,
     log_ratio,
     strongest_since,
 )
-from rollout_console.guard.evidence.previous import allowed_rate, is_over
+from rollout_console.guard.evidence.previous import Previous, weighed
 from rollout_console.guard.evidence.verdict import (
     ADVICE,
     BRIEF,
@@ -103,11 +102,13 @@ class Traffic(msgspec.Struct, frozen=True):
     ``bins`` are those of the route on TokenLab, oldest first; ``orgs`` has the bins of each org
     with an error, ``width_s`` seconds wide, from ``begin`` on (a multiple of that); ``seen`` is
     how many orgs have requests at all. ``previous`` are the counts of the other side,
-    ``previous_of`` those of one org there. ``groups`` has further ways to divide the requests, by
-    the word for one: ``model``. ``labels`` are the requests by host and key alias, and ``whole``
-    the route's bins as wide as those, with all orgs in them. ``is_rest`` is set where orgs were
-    left out. ``signals`` are those to judge. ``told_at`` returns when the last error of a signal
-    and an org was known, -inf without one, where that is later than the bin that it is in.
+    ``previous_of`` those of one org there; ``previous_bins`` returns the same by time, None for all
+    orgs, and nothing where the sides are not compared by time. ``groups`` has further ways to
+    divide the requests, by the word for one: ``model``. ``labels`` are the requests by host and key
+    alias, and ``whole`` the route's bins as wide as those, with all orgs in them. ``is_rest`` is
+    set where orgs were left out. ``signals`` are those to judge. ``told_at`` returns when the last
+    error of a signal and an org was known, -inf without one, where that is later than the bin that
+    it is in.
     """
 
     bins: Sequence[Bin]
@@ -123,6 +124,7 @@ class Traffic(msgspec.Struct, frozen=True):
     is_rest: bool = False
     signals: Sequence[str] = SIGNALS
     told_at: Callable[[str, str], float] | None = None
+    previous_bins: Callable[[str | None], Sequence[Bin]] = lambda _: ()
     least_s: int = 1
     """The width in seconds that no bin is narrower than: of a source that counts in steps."""
 
@@ -131,6 +133,11 @@ class Traffic(msgspec.Struct, frozen=True):
         if self.told_at is not None:
             return max(self.told_at(signal, one) for one in (self.orgs if org is None else (org,)))
         return last_error_at(self.bins if org is None else self.orgs[org], signal)
+
+    def other_side(self, org: str | None = None) -> Previous:
+        """Return the previous side of the route, or of one org."""
+        every = self.previous if org is None else self.previous_of(org)
+        return Previous(every, lambda: self.previous_bins(org), if_over=org is not None)
 
     def without(self, names: Collection[str]) -> "Traffic":
         """Return the traffic without the requests of some orgs that have an error."""
@@ -176,7 +183,7 @@ def _culprits(limits: GuardSettings, traffic: Traffic) -> Found:
         if not traffic.labels or (mode_of(limits, signal) != "enforce" and signal in HOLDING):
             continue
         limit = limit_of(limits, signal)
-        p0 = max(limit, _allowed(traffic.previous, signal, limit))
+        p0 = max(limit, traffic.other_side().allowed(signal, limit))
         if named := culprits_of(traffic.labels, traffic.whole, signal, p0, limit):
             found[signal] = named
     return found or NONE
@@ -220,14 +227,14 @@ def _sick_orgs(
 ) -> Iterator[tuple[str, float, Verdict]]:
     """Yield each org that a signal condemns, with its evidence."""
     limit = limit_of(limits, signal)
-    shared = max(limit, _allowed(traffic.previous, signal, limit))
-    threshold = THRESHOLD * traffic.seen
-    needed = max(FLOOR_ERRORS, errors_needed(shared, threshold))
+    of_route, threshold = traffic.other_side(), THRESHOLD * traffic.seen
+    needed = max(FLOOR_ERRORS, errors_needed(limit, threshold))
     for org, every in totals.items():
         errors, bins = every.errors(signal)[1], traffic.orgs[org]
         if errors >= needed and every.requests >= FLOOR_REQUESTS:
-            p0 = max(shared, _fails_itself(traffic.previous_of(org), signal, limit))
-            found = evidence([one.errors(signal) for one in bins], p0, threshold)
+            # An org whose requests fail there as well is not to be blamed on TokenLab.
+            sides = of_route, traffic.other_side(org)
+            found, p0, _ = weighed(bins, signal, limit, sides, threshold, traffic.least_s)
             if found.tripped and found.errors >= FLOOR_ERRORS:
                 span_s = _span_s(bins, found.since, max(traffic.width_s, traffic.least_s))
                 figures = _Figures(signal, found.errors, found.requests, span_s, p0, p0 > limit)
@@ -255,16 +262,17 @@ def _route_verdict(
     condemned for these errors: many errors of several orgs are then the route's, however few the
     orgs are. Without it, errors of orgs below their floor would never trigger a rollback.
     """
-    requests = sum(one.requests for one in traffic.bins)
+    requests, previous = sum(one.requests for one in traffic.bins), [traffic.other_side()]
     several = traffic.seen > 1 or traffic.is_rest
     asking: list[tuple[int, float, Verdict]] = []
     for signal in traffic.signals:
-        counts = [one.errors(signal) for one in traffic.bins]
-        if requests < FLOOR_REQUESTS or sum(bad for _, bad in counts) < FLOOR_ERRORS:
+        errors = sum(one.errors(signal)[1] for one in traffic.bins)
+        if requests < FLOOR_REQUESTS or errors < FLOOR_ERRORS:
             continue
         limit = limit_of(limits, signal)
-        p0 = max(limit, _allowed(traffic.previous, signal, limit))
-        found = evidence(counts, p0)
+        found, p0, counts = weighed(
+            traffic.bins, signal, limit, previous, THRESHOLD, traffic.least_s
+        )
         if not found.tripped or found.errors < FLOOR_ERRORS:
             continue
         since = traffic.bins[found.since].at
@@ -313,7 +321,7 @@ def _is_common(
     """
     first = strongest_since(counts, p0)
     slot = traffic.bins[first].at // traffic.width_s * traffic.width_s
-    bad_part, good_part = _parts(traffic, counts, first, slot)
+    bad_part, good_part = _parts(traffic, signal, first, slot)
     ratios, own = list[float](), list[float]()
     for bins in traffic.orgs.values():
         bad = requests = 0.0
@@ -339,15 +347,14 @@ def _is_common(
     return is_common, sum(own) if len(own) > 1 else 0.0
 
 
-def _parts(
-    traffic: Traffic, counts: Sequence[tuple[int, int]], first: int, slot: float
-) -> tuple[float, float]:
+def _parts(traffic: Traffic, signal: str, first: int, slot: float) -> tuple[float, float]:
     """Return which parts of a slot's errors and other requests are from the bin ``first`` on.
 
     A stretch of the route may begin within a slot of its orgs: of that slot they have its parts.
     """
     bins = traffic.bins
     within = [i for i, one in enumerate(bins) if slot <= one.at < slot + traffic.width_s]
+    counts = {i: bins[i].errors(signal) for i in within}
     bad = sum(counts[i][1] for i in within)
     good = sum(counts[i][0] for i in within) - bad
     bad_since = sum(counts[i][1] for i in within if i >= first)
@@ -435,21 +442,6 @@ def _group_words(traffic: Traffic, signal: str, since: float, p0: float) -> str:
 def last_error_at(bins: Sequence[Bin], signal: str) -> float:
     """Return the start of the last bin with an error of a signal; there must be one."""
     return next(one.at for one in reversed(bins) if one.errors(signal)[1])
-
-
-def _allowed(previous: Bin | None, signal: str, limit: float) -> float:
-    """Return the error rate that the previous side's own rate allows; 0 where it says nothing."""
-    return 0.0 if previous is None else allowed_rate(*previous.errors(signal), limit)
-
-
-def _fails_itself(previous: Bin | None, signal: str, limit: float) -> float:
-    """Return the error rate that an org's own on the previous side allows, where that is proven.
-
-    An org whose requests fail there as well is not to be blamed on TokenLab.
-    """
-    if previous is None or not is_over(*previous.errors(signal), limit):
-        return 0.0
-    return _allowed(previous, signal, limit)
 
 
 def _in_a_row(bins: Sequence[Bin], signal: str) -> int:

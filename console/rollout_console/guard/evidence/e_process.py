@@ -106,8 +106,30 @@ def strongest_since(bins: Sequence[tuple[int, int]], p0: float) -> int:
     It is the change point as the test sees it: where the error rate began to be what it is now.
     -1 where every alternative is at the floor.
     """
+    best, found = _table(p0).floor, -1
+    for state, since in _alternatives(bins, p0, THRESHOLD):
+        if state > best:
+            best, found = state, since
+    return found
+
+
+def stretches(bins: Sequence[tuple[int, int]], p0: float, threshold: float) -> list[int]:
+    """Return the indices of the bins in which the stretches begin that the evidence rests on.
+
+    Each alternative that has reached the threshold by itself has one, which goes on to the end;
+    where none has, it is that of the strongest.
+    """
+    each = _alternatives(bins, p0, threshold)
+    enough = min(log(threshold), max((state for state, _ in each), default=inf))
+    return sorted({since for state, since in each if since >= 0 and state >= enough})
+
+
+def _alternatives(
+    bins: Sequence[tuple[int, int]], p0: float, threshold: float
+) -> list[tuple[float, int]]:
+    """Return the log evidence of each alternative, and the bin in which it last left its floor."""
     floor, steps = _table(p0)
-    ceiling, best, found = log(_CEILING * THRESHOLD), floor, -1
+    ceiling, found = log(_CEILING * threshold), []
     for up, down in steps:
         state, since = floor, -1
         for index, (count, bad) in enumerate(bins):
@@ -116,8 +138,7 @@ def strongest_since(bins: Sequence[tuple[int, int]], p0: float) -> int:
                     continue
                 state, since = floor, index
             state = min(state + bad * up + (count - bad) * down, ceiling)
-        if state > best:
-            best, found = state, since
+        found.append((state, since))
     return found
 
 

@@ -12,10 +12,10 @@ from math import inf
 from msgspec.structs import replace
 
 from rollout_console.guard.evidence.blame import FLOOR_ERRORS, Tier, Traffic, judge
+from rollout_console.guard.evidence.previous import is_worse
 from rollout_console.guard.evidence.route_traffic import Span
 from rollout_console.guard.evidence.tiers import stronger
 from rollout_console.guard.evidence.verdict import JOB_SIGNALS, WORDS, Verdict
-from rollout_console.guard.evidence.wilson import wilson_lower, wilson_upper
 from rollout_console.health.windows.bins import Bin
 from rollout_console.jobs.outcomes import Fate, Outcome, SideJobs
 from rollout_gate.file.model import GuardSettings
@@ -158,9 +158,7 @@ def _worst(previous: Sequence[Outcome], slow_s: float, now: float) -> Bin | None
         some = [one for one in previous if one.at >= now - recent_s]
         recent = _bin(begin, some, slow_s)
         for signal in JOB_SIGNALS:
-            count, errors = recent.errors(signal)
-            of, of_all = every.errors(signal)
-            if wilson_lower(errors, count) > wilson_upper(of_all, of):
+            if is_worse(recent.errors(signal), every.errors(signal)):
                 found = recent
     return found
 

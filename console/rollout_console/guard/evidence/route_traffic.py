@@ -81,6 +81,7 @@ def route_traffic(
         begin=first,
         previous=_total(windows, route, None, span, limits),
         previous_of=lambda org: _total(windows, route, org, span, limits),
+        previous_bins=partial(_previous_bins, bins, org_bins, route, span, limits),
         labels={
             label: _labelled(windows, label, reader, route, span, first, limits)
             for label, reader in label_bins.items()
@@ -89,6 +90,15 @@ def route_traffic(
         least_s=least_s,
         groups={"model": partial(models_since, windows, route, now=now, limits=limits)},
     )
+
+
+def _previous_bins(
+    bins: Bins, org_bins: OrgBins, route: str, span: Span, limits: Limits, org: str | None
+) -> Sequence[Bin]:
+    """Return the bins of the previous side over the window: of the route, or of one org."""
+    if org is None:
+        return bins.between(route, "previous", span.begin, span.now, limits)
+    return org_bins.between(route, org, "previous", span.begin, span.now, limits)
 
 
 def _labelled(
