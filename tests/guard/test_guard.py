@@ -263,6 +263,42 @@ def test_what_goes_on_after_an_outage_of_both_sides_is_tokenlabs() -> None:
     assert route.verdict().reason.endswith("(previous)")
 
 
+@pytest.mark.parametrize("before", [200, 503])
+def test_an_outage_of_the_previous_side_that_is_over_hides_nothing(before: int) -> None:
+    """Whether TokenLab failed with it then, or was well."""
+    route = Route(per_s=4)
+    both(route, 20)
+    both(route, 240, before, 503)
+    assert route.verdict().kind == "ok"
+    both(route, 100)
+    assert route.verdict().kind == "ok"
+    for i in range(60):
+        both(route, 1, 200 if i % 5 > 1 else 503, first=i)
+    assert route.verdict().kind == "rollback"
+
+
+def test_an_outage_of_both_sides_after_one_of_the_previous_side_is_not_blamed_on_one() -> None:
+    route = Route(per_s=4)
+    both(route, 20)
+    both(route, 240, 200, 503)
+    for i in range(140):
+        both(route, 1, 503 if i % 25 == 7 else 200, first=i)
+    for i in range(60):
+        both(route, 1, 503, 503, first=i)
+        assert route.verdict().kind == "ok"
+
+
+def test_an_outage_of_the_previous_side_that_is_over_hides_no_sick_org() -> None:
+    route = Route(per_s=10)
+    both(route, 300, 200, 503)
+    both(route, 600)
+    for i in range(240):
+        both(route, 1, first=i)
+        if i % 3 == 0:
+            route.request("org-0", 503)
+    assert list(route.tier().orgs) == ["org-0"]
+
+
 @pytest.mark.parametrize(
     ("status", "said", "brief"),
     [(401, "refuses the key", "3x auth"), (402, "balance is empty", "3x 402")],

@@ -3,7 +3,7 @@
 An outage on both sides is not to be blamed on TokenLab. The limit is raised by what the previous
 side does over the window, and where that is another rate by what it does in the very stretch that
 evidence against TokenLab rests on: of an outage that has just begun the window is mostly the time
-before it.
+before it, and one that is over is in the window yet.
 """
 
 from collections.abc import Callable, Sequence
@@ -109,9 +109,29 @@ class Previous(NamedTuple):
         is_higher = fails_too(*some) and is_worse(some, self.every.errors(signal))
         return _bound(*some) if is_higher else 0.0
 
+    def allowed_if_better(self, at: float, signal: str, limit: float) -> float:
+        """Return the rate that the stretch since a time allows, if it is proven better.
+
+        Otherwise it is that of the window.
+        """
+        if self.every is None:
+            return 0.0
+        some = self.since(at, signal)
+        is_lower = is_worse(self.every.errors(signal), some)
+        return _bound(*some) if is_lower else self.allowed(signal, limit)
+
+    def well_since(self, signal: str) -> list[int]:
+        """Return the start of the bin after the last one with an error, as a list; or nothing."""
+        bins = self.bins()
+        last = next((i for i in reversed(range(len(bins))) if bins[i].errors(signal)[1]), None)
+        return [] if last is None or last + 1 == len(bins) else [bins[last + 1].at]
+
 
 class Weighed(NamedTuple):
-    """The evidence against TokenLab, the error rate that it is allowed, and the counts by bin."""
+    """The evidence against TokenLab, the error rate that it is allowed, and the counts by bin.
+
+    Bins that do not count, as they are from before the stretch that is judged, are (0, 0).
+    """
 
     found: Evidence
     p0: float
@@ -129,8 +149,10 @@ def weighed(
     """Return the evidence that TokenLab's errors are over a limit, and over what the others allow.
 
     What trips by the window's limit has to do so by that of its own stretches, too, where
-    ``previous`` is proven worse in one of them. ``width_s`` is the width of the source's counts: of
-    one onset those of two sides may be as far apart.
+    ``previous`` is proven worse in one of them. What does not trip, as the window raised the limit,
+    does so by a stretch in which ``previous`` is proven better: TokenLab's requests of that one
+    alone. ``width_s`` is the width of the source's counts: of one onset those of two sides may be
+    as far apart.
     """
     counts = [one.errors(signal) for one in bins]
     allowed = max([limit, *(one.allowed(signal, limit) for one in previous)])
@@ -148,7 +170,18 @@ def weighed(
             found = evidence(counts, p0, threshold)
         return Weighed(found, p0, counts)
 
-    return raised(counts, allowed)
+    found = raised(counts, allowed)
+    if found.found.tripped or allowed <= limit or not evidence(counts, limit, threshold).tripped:
+        return found
+    begin = {bins[at].at for at in stretches(counts, limit, threshold)}
+    for at in sorted(begin.union(*(one.well_since(signal) for one in previous))):
+        p0 = max([limit, *(one.allowed_if_better(at, signal, limit) for one in previous)])
+        if p0 < allowed:
+            since = [n if one.at >= at else (0, 0) for one, n in zip(bins, counts, strict=True)]
+            anew = raised(since, p0)
+            if anew.found.tripped:
+                return anew
+    return found
 
 
 def failing_words(summary: Summary, limits: GuardSettings) -> str:
