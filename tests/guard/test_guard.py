@@ -1,6 +1,7 @@
 """The guard's arithmetic: the numbers of the design, and what follows from them."""
 
 import random
+import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -342,6 +343,48 @@ def test_refusals_between_the_answers_of_another_key_alarm_too(
         route.request(f"org-{i % 7}", 200 if i % 6 == 5 else status)
     assert route.verdict().advised == words
     assert route.verdict().brief == brief
+
+
+@pytest.mark.parametrize(("status", "word"), [(401, "401/403"), (403, "401/403"), (402, "402")])
+@pytest.mark.parametrize("healthy", [0, 400])
+def test_what_both_sides_refuse_is_an_alarm_and_no_rollback(
+    status: int, word: str, healthy: int
+) -> None:
+    """As an egress proxy that answers 403 to everything does."""
+    route = Route(per_s=4)
+    both(route, healthy)
+    for i in range(40):
+        both(route, 1, status, status, first=i)
+        assert route.tier().route.kind == "ok"
+        assert not route.tier().orgs
+    found = re.fullmatch(
+        rf"{word} (\d+) times in a row, (\d+) of \2 on the previous side",
+        route.tier().refused[None].reason,
+    )
+    assert found is not None
+    assert min(int(found[1]), int(found[2])) >= 38
+    for _ in range(2):  # where they are answered again, one side is first
+        route.request("org-0", 200, "previous")
+        assert route.verdict().kind == "ok"
+    route.request("org-0", 200, "previous")
+    assert route.verdict().kind == "rollback", "the key of TokenLab alone"
+    assert not route.tier().refused
+
+
+@pytest.mark.parametrize("others", [0, 60])
+def test_what_both_sides_refuse_of_one_org_is_an_alarm_and_no_rollback(others: int) -> None:
+    """Of an org without requests on the previous side those of the others there count."""
+    route = Route(per_s=4)
+    for i in range(120):
+        both(route, 1, first=i % 2)
+    for i in range(60):
+        route.request("org-2", 403, "previous")
+        route.request("org-2", 403)
+        if i < others:
+            both(route, 1, first=i % 2)
+    found = route.tier()
+    assert (found.route.kind, list(found.orgs)) == ("ok", [])
+    assert list(found.refused) == ["org-2" if others else None]
 
 
 def test_refusals_of_one_org_alone_are_that_orgs() -> None:

@@ -284,6 +284,17 @@ def test_a_rollback_target_that_is_sick_is_told(file: Path, monitor: Monitor) ->
     assert monitor.previous_trouble("claude", None, NOW) == ""
 
 
+def test_what_both_sides_refuse_is_an_alarm(file: Path, monitor: Monitor) -> None:
+    for i in range(40):
+        write(file, 1 + i / 10, 403, side="previous" if i % 2 else "tokenlab")
+    monitor.catch_up(NOW)
+    alerts = alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW)
+    (alarm,) = (one for one in alerts if one.signal == "auth")
+    assert alarm.level == "alarm"
+    assert alarm.fact.startswith("chat: 401/403 20 times in a row, ")
+    assert monitor.sick_targets(NOW) == []
+
+
 def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:
     text = file.read_bytes().replace(b"acme = 25", b"acme = { percent = 25, rolled_back = true }")
     file.write_bytes(text.replace(b'"globex.eu" = 12.5', b'"globex.eu" = 100'))

@@ -195,11 +195,15 @@ def _of_servers(spread: Spread | None, known: Collection[Key]) -> Iterable[Alert
 
 def _of_routes(monitor: Monitor, now: float, known: Collection[Key]) -> Iterable[Alert]:
     condemned, culprits = monitor.condemned(now), monitor.culprits(now)
+    refused = monitor.refused(now)
     for name, verdict in monitor.verdicts(now).items():
         if verdict.kind == "rollback":
             yield _of_verdict(name, None, verdict)
         yield from _shown(
             (_of_verdict(name, org, of_org) for org, of_org in condemned[name].items()), known
+        )
+        yield from _shown(
+            (_of_verdict(name, org, of_both) for org, of_both in refused[name].items()), known
         )
         for culprit in culprits[name]:
             yield _of_culprit(monitor.file, name, culprit, now)

@@ -134,6 +134,10 @@ class Monitor(Judge):
         """
         return {name: self._tier(name, now).orgs for name in self.file.routes}
 
+    def refused(self, now: float) -> dict[str, Mapping[str | None, Verdict]]:
+        """Return, by route, what both sides refuse in a row: the route itself (None), or orgs."""
+        return {name: self._tier(name, now).refused for name in self.file.routes}
+
     def culprits(self, now: float) -> dict[str, Sequence[Culprit]]:
         """Return, by route, the hosts and key aliases that have its errors; no verdict is theirs.
 

@@ -55,6 +55,7 @@ from rollout_gate.file.model import GUARD_MODES, GuardSettings
 FLOOR_REQUESTS = 10
 FLOOR_ERRORS = 3
 IN_A_ROW = 3
+REFUSED_BY_BOTH = "a rollback does not help: look at what both sides share, as a proxy or a key"
 COMMON_BY = 3.4
 """How much better (log likelihood ratio, 30 to 1) one rate for all must explain the errors than
 rates of their own for few orgs, for the route to be condemned."""
@@ -77,13 +78,15 @@ class Tier(NamedTuple):
     """The rollback tier: the route's verdict without the orgs that are condemned, and theirs.
 
     ``culprits`` are the hosts and key aliases that have its errors; ``unnamed`` are the labels
-    with more values than are judged.
+    with more values than are judged. ``refused`` are the route (None) or the orgs that both sides
+    refuse at the same time: an alarm, and no rollback, which would not help.
     """
 
     route: Verdict = OK
     orgs: Mapping[str, Verdict] = _NO_ORGS
     culprits: Sequence[Culprit] = ()
     unnamed: Sequence[str] = ()
+    refused: Mapping[str | None, Verdict] = MappingProxyType({})
 
     def without_observed(self, limits: GuardSettings) -> "Tier":
         """Return what the tier asks for without the signals that are only observed."""
@@ -173,7 +176,40 @@ def judge(limits: GuardSettings, traffic: Traffic, now: float) -> Tier:
                 one for one in strongest if total(labelled.bins[one.name])[1:] not in condemned
             ]
     unnamed = [label for label, labelled in traffic.labels.items() if labelled.seen < 0]
-    return tier._replace(culprits=culprits, unnamed=unnamed)
+    refused = {} if tier.route.kind == "rollback" else _refused_by_both(traffic)
+    return tier._replace(culprits=culprits, unnamed=unnamed, refused=refused)
+
+
+def _refused_by_both(traffic: Traffic) -> dict[str | None, Verdict]:
+    """Return a verdict on the route, or else on each org, that both sides refuse in a row."""
+    found: dict[str | None, Verdict] = {}
+    for signal in REFUSALS if REFUSALS[0] in traffic.signals else ():
+        places: list[tuple[str | None, Sequence[Bin]]] = [(None, traffic.bins)]
+        places += traffic.orgs.items()
+        for org, bins in places:
+            row = _in_a_row(bins, signal)
+            if row >= IN_A_ROW and (theirs := _also_refused(traffic, bins, signal, org)):
+                reason = f"{WORDS[signal]} {row} times in a row, {theirs} on the previous side"
+                brief = f"{row}x {BRIEF[signal]}"
+                found[org] = Verdict("hold", reason, signal, None, brief, REFUSED_BY_BOTH)
+                if org is None:
+                    return found
+    return found
+
+
+def _also_refused(traffic: Traffic, bins: Sequence[Bin], signal: str, org: str | None) -> str:
+    """Return how many requests the previous side has refused since a row began; else empty.
+
+    It is empty where that side has answered: as many as make a row, or no fewer than it refused. Of
+    an org its own requests count, or where it has none there those of all: a proxy, or a key that
+    both sides have, refuses either side.
+    """
+    begin = _row_begins_at(bins, signal) - traffic.least_s + 1
+    requests, refused = traffic.other_side(org).since(begin, signal)
+    if not requests and org is not None:
+        requests, refused = traffic.other_side().since(begin, signal)
+    answered = requests - refused
+    return f"{refused} of {requests}" if refused > answered < IN_A_ROW else ""
 
 
 def _culprits(limits: GuardSettings, traffic: Traffic) -> Found:
@@ -243,7 +279,7 @@ def _sick_orgs(
                 yield org, found.value, figures.verdict(last, now, _named(signal, share, org))
                 continue
         row = _in_a_row(bins, signal) if signal in REFUSALS and errors >= IN_A_ROW else 0
-        if row >= IN_A_ROW:
+        if row >= IN_A_ROW and not _also_refused(traffic, bins, signal, org):
             yield org, 0.0, _row_verdict(row, signal, traffic.last_error_at(signal, org), now)
 
 
@@ -298,7 +334,7 @@ def _route_verdict(
         return max(asking, key=lambda one: one[:2])[2]
     for signal in REFUSALS:
         row = _in_a_row(traffic.bins, signal)
-        if row < IN_A_ROW:
+        if row < IN_A_ROW or _also_refused(traffic, traffic.bins, signal, None):
             continue
         begin = _row_begins_at(traffic.bins, signal)
         if not several or len(_orgs_with(traffic, signal, begin)) > 1:
