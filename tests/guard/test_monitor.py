@@ -295,6 +295,35 @@ def test_what_both_sides_refuse_is_an_alarm(file: Path, monitor: Monitor) -> Non
     assert monitor.sick_targets(NOW) == []
 
 
+@pytest.mark.parametrize(("bad", "words"), [(0, "failing"), (30, "failing as well")])
+def test_a_previous_side_that_fails_alone_does_not_fail_as_well(
+    file: Path, monitor: Monitor, bad: int, words: str
+) -> None:
+    for i in range(50):
+        write(file, 1 + i / 10, 503 if i < 20 else 200, side="previous")
+        write(file, 1 + i / 10, 503 if i < bad else 200)
+    monitor.catch_up(NOW)
+    alerts = alerts_now(monitor, BalanceWatch(pending=True), {}, "", NOW)
+    (said,) = (one.sentence for one in alerts if one.key == ("previous", "chat"))
+    assert said == f"chat: the previous provider is {words}: 5xx 40% of 50"
+
+
+def test_bad_requests_of_one_org_are_no_failure_of_the_previous_side(
+    file: Path, monitor: Monitor
+) -> None:
+    for i in range(50):
+        write(file, 1 + i / 10, 400, side="previous", org="acme")
+        write(file, 1 + i / 10, side="previous", org="initech")
+    monitor.catch_up(NOW)
+    said = monitor.previous_now("chat", None, NOW)
+    assert said == "the previous provider refuses acme: 4xx 100% of 50"
+    for i in range(50):
+        write(file, 1 + i / 10, 400, side="previous", org="initech")
+    monitor.catch_up(NOW)
+    said = monitor.previous_now("chat", None, NOW)
+    assert said == "the previous provider is failing: 4xx 67% of 150"
+
+
 def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:
     text = file.read_bytes().replace(b"acme = 25", b"acme = { percent = 25, rolled_back = true }")
     file.write_bytes(text.replace(b'"globex.eu" = 12.5', b'"globex.eu" = 100'))

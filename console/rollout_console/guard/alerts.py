@@ -207,7 +207,7 @@ def _of_routes(monitor: Monitor, now: float, known: Collection[Key]) -> Iterable
         )
         for culprit in culprits[name]:
             yield _of_culprit(monitor.file, name, culprit, now)
-        if trouble := monitor.previous_trouble(name, None, now):
+        if trouble := monitor.previous_now(name, None, now):
             yield Alert(("previous", name), "warning", f"{name}: {trouble}", name)
 
 

@@ -201,16 +201,24 @@ class JobVerdicts:
             trouble = watch.no_ledger if self._used[route.name] else ""
         return f"jobs not known: {trouble}" if trouble else ""
 
-    def previous_trouble(self, route: str, org: str | None, limit: float, now: float) -> str:
-        """Return how the previous side's jobs fail as well; empty where they do not.
+    def previous_trouble(
+        self, route: str, org: str | None, limit: float, now: float, *, as_well: bool = True
+    ) -> str:
+        """Return how the previous side's jobs fail; empty where they do not.
 
-        They do where the lower Wilson bound of their share is over ``limit`` (percent).
+        They do where the lower Wilson bound of their share is over ``limit`` (percent). ``as_well``
+        is whether TokenLab fails, too.
         """
         ended = self.ended(route, org, "previous", now)
-        if ended is None or wilson_lower(ended.bad, ended.count) <= limit / 100:
+        if ended is None or not self.fail(route, org, "previous", limit, now):
             return ""
-        share = percent_words(ended.failed_percent)
-        return f"the previous provider is failing as well: jobs failed {share} of {ended.count:,}"
+        figures = f"jobs failed {percent_words(ended.failed_percent)} of {ended.count:,}"
+        return f"the previous provider is failing{' as well' if as_well else ''}: {figures}"
+
+    def fail(self, route: str, org: str | None, side: Side, limit: float, now: float) -> bool:
+        """Return whether the share of a side's jobs that fail is proven over a limit (percent)."""
+        ended = self.ended(route, org, side, now)
+        return ended is not None and wilson_lower(ended.bad, ended.count) > limit / 100
 
     def _renew(self, now: float) -> None:
         """Discard what was computed of an earlier read, or is some seconds old."""

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from rollout_console.changes.plan import Plan
 from rollout_console.changes.traffic_diff import Move, Subject
@@ -21,13 +22,15 @@ from rollout_console.guard.condemned import (
 )
 from rollout_console.guard.evidence.blame import Tier
 from rollout_console.guard.evidence.culprits import Culprit
-from rollout_console.guard.evidence.previous import failing_words
+from rollout_console.guard.evidence.previous import failing_words, is_over
 from rollout_console.guard.evidence.verdict import (
     Verdict,
+    percent_words,
 )
 from rollout_console.guard.ingestion import COLD_BYTES
 from rollout_console.guard.judge import Judge
 from rollout_console.guard.traffic import Servers
+from rollout_console.health.windows.summary import Summary
 from rollout_gate.file.model import RolloutFile
 
 if TYPE_CHECKING:
@@ -35,6 +38,8 @@ if TYPE_CHECKING:
 
 _MOST_SPOKEN = 4
 _MOST_JUDGED = 500
+_MOST_LOOKED_AT = 200
+"""Limit of the orgs of a route among which one is looked for."""
 
 
 class Health(msgspec.Struct, frozen=True):
@@ -64,6 +69,11 @@ class Health(msgspec.Struct, frozen=True):
     def verdict_text(self) -> str:
         """The verdict in words."""
         return self.verdict.words
+
+
+def _bad(summary: Summary) -> int:
+    """Return how many requests were answered with a 4xx other than 429."""
+    return round(summary.percent_4xx * summary.judged / 100)
 
 
 class Monitor(Judge):
@@ -315,16 +325,73 @@ class Monitor(Judge):
             move.route, move.org, move.before, move.after, balance, now, subject=move.subject
         )
 
-    def previous_trouble(self, route: str | None, org: str | None, now: float) -> str:
-        """Return how the previous provider is failing as well, empty where it is not."""
+    def previous_trouble(
+        self, route: str | None, org: str | None, now: float, *, as_well: bool = True
+    ) -> str:
+        """Return how the previous provider is failing, empty where it is not.
+
+        ``as_well`` is whether it is said that TokenLab fails, too, as at a rollback for that.
+        """
         if route is None:
-            each = ((name, self.previous_trouble(name, None, now)) for name in self.file.routes)
+            each = (
+                (name, self.previous_trouble(name, None, now, as_well=as_well))
+                for name in self.file.routes
+            )
             return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
         summary, settings = self.summary(route, org, "previous", now), self._guard_settings(route)
         by_jobs = self.job_verdicts.previous_trouble
-        return failing_words(summary, settings) or by_jobs(
-            route, org, settings.max_failed_jobs_percent, now
+        return failing_words(summary, settings, as_well=as_well) or by_jobs(
+            route, org, settings.max_failed_jobs_percent, now, as_well=as_well
         )
+
+    def previous_now(self, route: str | None, org: str | None, now: float) -> str:
+        """Return how the previous provider is failing, and whether TokenLab is as well.
+
+        Where it is bad requests of a single org, as TokenLab has those of one condemn that one, the
+        org is named.
+        """
+        if route is None:
+            each = ((name, self.previous_now(name, None, now)) for name in self.file.routes)
+            return "; ".join(f"{name}: {trouble}" for name, trouble in each if trouble)
+        if not self.previous_trouble(route, org, now):
+            return ""  # by far the usual case
+        if org is None and (alone := self._bad_requests_there(route, now)):
+            return alone
+        summary, settings = self.summary(route, org, "tokenlab", now), self._guard_settings(route)
+        tier, limit = self._tier(route, now), settings.max_failed_jobs_percent
+        fails = bool(
+            tier.route.kind != "ok"
+            or (tier.orgs if org is None else org in tier.orgs)
+            or failing_words(summary, settings)
+            or self.job_verdicts.fail(route, org, "tokenlab", limit, now)
+        )
+        return self.previous_trouble(route, org, now, as_well=fails)
+
+    def _bad_requests_there(self, route: str, now: float) -> str:
+        """Return whose bad requests the previous side refuses, where that is all that fails there.
+
+        Empty where it is more than one org's, or where more orgs than are looked at have requests.
+        """
+        every, settings = self.summary(route, None, "previous", now), self._guard_settings(route)
+        limit = settings.max_4xx_percent / 100
+        only_4xx = replace(settings, max_4xx_percent=100.0)
+        if failing_words(every, only_4xx) or not is_over(every.judged, _bad(every), limit):
+            return ""
+        begin, tracks = self.as_of(now) - self._window_s(route), self._windows.kept.tracks
+        some = [
+            org
+            for org in self._seen[route]
+            if (track := tracks.get((route, org, "previous"))) and track.last_at >= begin
+        ]
+        if not 1 < len(some) <= _MOST_LOOKED_AT:
+            return ""
+        each = {org: self.summary(route, org, "previous", now) for org in some}
+        org, its = max(each.items(), key=lambda one: _bad(one[1]))
+        others = max(every.judged - its.judged, 0), max(_bad(every) - _bad(its), 0)
+        if is_over(*others, limit) or not is_over(its.judged, _bad(its), limit):
+            return ""
+        share = percent_words(its.percent_4xx)
+        return f"the previous provider refuses {visible(org)}: 4xx {share} of {its.judged}"
 
     def job_limit(self, route: str, metric: str) -> float | None:
         """Return the guard's limit of a figure of jobs, in percent or seconds; None without one."""

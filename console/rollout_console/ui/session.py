@@ -125,10 +125,10 @@ class Session:
         now = time()
         some = plan.judged
         if len(some) == 1:
-            return self.monitor.previous_trouble(*some[0], now)
+            return self.monitor.previous_now(*some[0], now)
         # No more than are compared in the figures: a confirm must not wait for 10,000 orgs.
         some = some[:MOST_COMPARED]
-        each = ((one, self.monitor.previous_trouble(*one, now)) for one in some)
+        each = ((one, self.monitor.previous_now(*one, now)) for one in some)
         found = [f"{target_text(*one)}: {trouble}" for one, trouble in each if trouble]
         more = f"; and {len(found) - 1} more" if len(found) > 1 else ""
         return f"{found[0]}{more}" if found else ""

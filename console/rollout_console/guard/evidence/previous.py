@@ -184,13 +184,13 @@ def weighed(
     return found
 
 
-def failing_words(summary: Summary, limits: GuardSettings) -> str:
+def failing_words(summary: Summary, limits: GuardSettings, *, as_well: bool = True) -> str:
     """Return how the previous provider is failing, by its figures of a window; empty if it is not.
 
     An error rate counts only where its lower Wilson bound is over the limit; p95 from 20 requests
-    on.
+    on. ``as_well`` is whether TokenLab fails, too.
     """
-    requests = summary.judged
+    requests, too = summary.judged, " as well" if as_well else ""
     for word, percent, limit in (
         ("5xx", summary.percent_5xx, limits.max_5xx_percent),
         ("4xx", summary.percent_4xx, limits.max_4xx_percent),
@@ -200,11 +200,11 @@ def failing_words(summary: Summary, limits: GuardSettings) -> str:
         errors = round(percent * requests / 100)
         if is_over(requests, errors, limit / 100):
             figures = f"{word} {percent_words(percent)} of {requests}"
-            return f"the previous provider is failing as well: {figures}"
+            return f"the previous provider is failing{too}: {figures}"
     for word, value, limit_ms in (
         ("p95", summary.p95, limits.max_p95_ms),
         ("first token p95", summary.ttft_p95, limits.max_ttft_p95_ms),
     ):
         if value is not None and value > limit_ms and requests >= 20:
-            return f"the previous provider is slow as well: {word} {value:.0f} ms of {requests}"
+            return f"the previous provider is slow{too}: {word} {value:.0f} ms of {requests}"
     return ""
