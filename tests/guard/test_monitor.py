@@ -41,6 +41,9 @@ def write(
     log.close()
 
 
+FOLLOWING = '"fri 16:00 - mon 08:00", "22:00 - 06:00", "2026-12-24 - 2027-01-02"'
+
+
 @pytest.fixture
 def monitor(file: Path) -> Monitor:
     made = Monitor(file, parse(file.read_bytes()))
@@ -322,6 +325,26 @@ def test_bad_requests_of_one_org_are_no_failure_of_the_previous_side(
     monitor.catch_up(NOW)
     said = monitor.previous_now("chat", None, NOW)
     assert said == "the previous provider is failing: 4xx 67% of 150"
+
+
+@pytest.mark.parametrize(
+    ("windows", "at", "until"),
+    [
+        (FOLLOWING, "2027-01-01T12:00", "frozen until Mon 04 Jan 08:00 UTC"),
+        (FOLLOWING, "2026-12-18T15:59", ""),
+        (FOLLOWING, "2026-12-23T23:00", "frozen until Mon 04 Jan 08:00 UTC"),
+        (FOLLOWING, "2026-12-17T23:00", "frozen until Fri 18 Dec 06:00 UTC"),
+        ('"22:00 - 06:00", "06:00 - 22:00"', "2027-01-01T12:00", "frozen until Mon 11 Jan"),
+    ],
+)
+def test_a_freeze_lasts_until_the_last_of_windows_that_follow_one_another(
+    file: Path, windows: str, at: str, until: str
+) -> None:
+    text = file.read_text().replace("freeze = []", f"freeze = [{windows}]")
+    monitor = Monitor(file, parse(text.encode()))
+    said = monitor.frozen("chat", datetime.fromisoformat(f"{at}+00:00").timestamp())
+    assert said.startswith(until)
+    assert bool(said) == bool(until)
 
 
 def test_a_reader_that_does_not_obey_is_told(file: Path) -> None:

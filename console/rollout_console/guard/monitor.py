@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 _MOST_SPOKEN = 4
 _MOST_JUDGED = 500
+_MOST_WINDOWS = 20
 _MOST_LOOKED_AT = 200
 """Limit of the orgs of a route among which one is looked for."""
 
@@ -296,12 +297,20 @@ class Monitor(Judge):
         return "" if verdict.kind == "ok" else verdict.reason
 
     def frozen(self, route: str, now: float) -> str:
-        """Return until when a freeze window forbids raises on a route, empty outside of any."""
+        """Return until when freeze windows forbid raises on a route, empty outside of any.
+
+        They may follow one another: a window that is active at the end of another goes on. No more
+        than _MOST_WINDOWS are followed, as some leave no time between them at all.
+        """
         found = self.file.routes.get(route)
         windows = found.ramp.freeze if found is not None else self.file.ramp.freeze
-        at = datetime.fromtimestamp(now, UTC)
-        ends = [end for window in windows if (end := window.until(at)) is not None]
-        return f"frozen until {max(ends):%a %d %b %H:%M} UTC" if ends else ""
+        at = begun = datetime.fromtimestamp(now, UTC)
+        for _ in range(_MOST_WINDOWS):
+            ends = [end for window in windows if (end := window.until(at)) is not None]
+            if not ends:
+                break
+            at = max(ends)
+        return f"frozen until {at:%a %d %b %H:%M} UTC" if at > begun else ""
 
     def held_plan(self, plan: Plan, balance: BalanceWatch, now: float) -> str:
         """Return the first reason for which the guard holds a raise of a plan, empty without one.
