@@ -169,6 +169,43 @@ def rolled_back_and_resumed(run: Run, org: str | None) -> None:
     switch.apply(switch.planner.plan_resume("chat", org))
 
 
+@pytest.mark.parametrize("running", [True, False])
+def test_what_is_moved_back_before_the_guard_looks_leaves_its_ramp_all_the_same(
+    run: Run, ramp_file: Path, running: bool
+) -> None:
+    run.turn()
+    record = RampRecord(ramp_file, WriteAccess())
+    os.utime(record.path, (run.now, run.now))  # the time of this test
+    if not running:
+        run.guarding.end()
+    switch = run.new_switch("jo")
+    switch.open()
+    for points in (1000, 2500):
+        run.now += 0.2
+        switch.apply(switch.planner.plan_set("chat", "acme", points))
+    after = run if running else Run(ramp_file, now=run.now)
+    turn = after.turn()
+    assert of(turn) == "changed outside the guard, and back to 25%"
+    assert "ramp" in kinds(turn)
+    record.put_back("chat", ["acme"])
+    os.utime(record.path, (after.now + 1, after.now + 1))
+    assert of(after.turn()) == "no data", "put back into the ramp"
+    after.guarding.end()
+
+
+def test_the_steps_of_a_guard_are_no_moves_of_others(run: Run, ramp_file: Path) -> None:
+    """They are in the history as well, also where the record has not been written since."""
+    run.turn()
+    record = RampRecord(ramp_file, WriteAccess())
+    run.healthy()
+    assert run.share() == 5000
+    os.utime(record.path, (START - 900, START - 900))
+    run.guarding.end()
+    again = Run(ramp_file, now=run.now)
+    assert "ramp" not in kinds(again.turn())
+    again.guarding.end()
+
+
 @pytest.mark.parametrize("org", ["acme", None])
 @pytest.mark.parametrize("running", [True, False])
 def test_what_is_resumed_before_the_guard_looks_leaves_its_ramp_all_the_same(

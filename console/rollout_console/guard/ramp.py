@@ -21,6 +21,8 @@ from rollout_console.history.rows import Change
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
+GUARD = "guard"
+"""The user of the rows that a guard writes, of every host."""
 PHASE = "rollout"
 """The only phase with ramps: routes before it are not proven yet, those after it are done."""
 
@@ -65,19 +67,29 @@ class Ramps:
         self._record = record
         self._known_to = 0
         self._resumed: dict[tuple[str, str | None], float] = {}
+        self._moved: dict[tuple[str, str | None], float] = {}
 
     def follow(self, changes: Iterable[Change]) -> None:
-        """Take the history's rows: what was rolled back and resumed while no turn looked is in no
-        version of the file that one has seen. Rows may come again."""
+        """Take the history's rows: what was rolled back and resumed, or moved and moved back, while
+        no turn looked is in no version of the file that one has seen. Rows may come again.
+
+        A guard's own steps do not count. Of a move without an org, of a default or of many orgs,
+        the rows do not tell whose share it was.
+        """
         changes = list(changes)
         newest = max((change.id for change in changes), default=self._known_to)
         if newest < self._known_to:
             self._known_to = 0  # another database, whose ids begin again
         for change in changes:
             if change.id > self._known_to:
+                at = change.at.timestamp()
                 for move in moved_by(change):
-                    if move.latched and move.route is not None:
-                        self._resumed[move.route, move.org] = change.at.timestamp()
+                    if move.route is None:
+                        continue
+                    if move.latched:
+                        self._resumed[move.route, move.org] = at
+                    elif move.org is not None and change.user != GUARD:
+                        self._moved[move.route, move.org] = at
         self._known_to = newest
 
     def remember(self) -> None:
@@ -94,13 +106,17 @@ class Ramps:
         """
         file, record = self._monitor.file, self._record.read()
         since = self._record.written_at()  # a guard writes after it has looked
-        resumed = {place for place, at in self._resumed.items() if at > since}
+        resumed, moved = (
+            {place for place, at in places.items() if at > since}
+            for places in (self._resumed, self._moved)
+        )
         self._resumed.clear()
+        self._moved.clear()
         said: list[str] = []
         at = datetime.fromtimestamp(now, UTC)
         for route in ramped(file):
             ramp = record.get(route.name, RouteRamp())
-            new, settled, out = _compared(file, route, ramp, resumed, at)
+            new, settled, out = _compared(file, route, ramp, resumed, moved, at)
             if out:
                 self._record.take_out(route.name, out)
                 said += _out_words(route.name, out)
@@ -190,11 +206,13 @@ def _compared(
     route: Route,
     ramp: RouteRamp,
     resumed: Set[tuple[str, str | None]],
+    moved: Set[tuple[str, str | None]],
     at: datetime,
 ) -> tuple[dict[str, Place], dict[str, Place], dict[str, Out]]:
     """Diff file and record: new orgs, orgs whose recorded step is done, orgs changed by others.
 
-    ``resumed`` are those that were rolled back and resumed since the record was written.
+    ``resumed`` are those that were rolled back and resumed since the record was written, ``moved``
+    those that others than a guard have moved.
     """
     new: dict[str, Place] = {}
     settled: dict[str, Place] = {}
@@ -215,6 +233,8 @@ def _compared(
         elif points != place.points:
             was, now = percent_text(place.points), percent_text(points)
             out[org] = Out(at, f"changed outside the guard from {was}% to {now}%")
+        elif (route.name, org) in moved:
+            out[org] = Out(at, f"changed outside the guard, and back to {percent_text(points)}%")
     for org in ramp.places:
         if org not in route.orgs and org not in ramp.out:
             out[org] = Out(at, "its line was removed outside the guard")
