@@ -29,6 +29,8 @@ MOST_REMEMBERED = 256
 """Memoization limit of what is known of a URL: an application asks few, again and again."""
 _LONGEST = 512
 """The length in characters of the longest URL that is memoized."""
+_NO_PORT = -1
+"""In place of a port that is none: such a URL is of no side, and the library says what is wrong."""
 _COLON = re.compile("%3a", re.IGNORECASE)
 _SIGNED = re.compile(r"(?:^|[&;])(?:[\w.-]*signature|sig|sign)=", re.IGNORECASE)
 _PLAIN = re.compile(r"[A-Za-z_.:-]{1,32}|v\d{1,2}(?:alpha|beta)?\d?|3d")
@@ -134,7 +136,11 @@ def origin_of(url: str) -> tuple[str, str, int | None]:
 def _origin_of(url: str) -> tuple[str, str, int | None]:
     parts = urlsplit(url)
     host = _host_of((parts.hostname or "").rstrip("."))
-    return parts.scheme, host, parts.port or PORTS.get(parts.scheme)
+    try:
+        port = parts.port or PORTS.get(parts.scheme)
+    except ValueError:
+        port = _NO_PORT
+    return parts.scheme, host, port
 
 
 def _host_of(name: str) -> str:

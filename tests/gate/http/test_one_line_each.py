@@ -325,3 +325,15 @@ def test_a_gate_that_is_dropped_with_its_response_owes_no_line(sides: TwoSides) 
     gc.collect()
     until(lambda: len(sides.lines()) == 1)
     until(lambda: gc.collect() >= 0 and gone() is None)
+
+
+@libraries
+def test_a_port_that_is_none_is_refused_by_the_library_alone(sides: TwoSides, library: Any) -> None:
+    """The gate compares hosts and ports, and raised for this one itself."""
+    url = "http://127.0.0.1:99999/v1/models"
+    with library.Client() as plain, pytest.raises(library.TransportError):
+        plain.get(url)
+    with open_client(sides, library) as http:
+        with pytest.raises(library.TransportError):
+            http.get(url)
+        assert http.post("http://127.0.0.1:99999" + CHAT, json={"model": "m"}).status_code == 200
