@@ -111,7 +111,7 @@ def until(case: Case, asks: Asks, seed: int) -> int | None:
         since += one.ours[0] * one.is_bad
         if not one.is_bad:
             continue
-        found = asks(ours, theirs)
+        found = asks([*ours], [*theirs])
         enough = sum(one.requests for one in ours) >= FLOOR_REQUESTS
         if found.tripped and enough and found.errors >= FLOOR_ERRORS:
             return since

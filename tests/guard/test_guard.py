@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
+from math import ceil
 from typing import Any
 
 import pytest
@@ -214,6 +215,23 @@ def test_an_outage_that_begins_on_both_sides_is_not_blamed_on_one(status: int, m
         alone.request(f"org-{i % 3}", 200, "previous")
         alone.request(f"org-{i % 3}", status, ms=ms)
     assert alone.verdict().kind == "rollback"
+
+
+def test_an_outage_that_begins_within_a_second_is_not_blamed_on_one() -> None:
+    """In that second the previous side has answered yet."""
+    route = Route(per_s=4)
+    both(route, 400)
+    route.now = float(ceil(route.now))
+    for status, side in (
+        (200, "previous"),
+        (503, "tokenlab"),
+        (503, "tokenlab"),
+        (503, "previous"),
+    ):
+        route.request("org-0", status, side)
+    for i in range(8):
+        route.request(f"org-{i % 3}", 503, "tokenlab" if i % 4 else "previous")
+        assert (route.verdict().kind, list(route.tier().orgs)) == ("ok", [])
 
 
 def test_an_outage_of_a_part_of_both_sides_is_not_blamed_on_one() -> None:

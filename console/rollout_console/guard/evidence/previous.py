@@ -162,7 +162,9 @@ def weighed(
         for _ in range(_MOST_TIMES):
             if not found.tripped:
                 break
-            begin = [bins[at].at - width_s + 1 for at in stretches(counts, p0, threshold)]
+            # The bin of the onset has what came before it, too: the next one is looked at as well.
+            first = stretches(counts, p0, threshold)
+            begin = {one.at - width_s + 1 for at in first for one in bins[at : at + 2]}
             worse = [one.allowed_if_worse(at, signal) for one in previous for at in begin]
             if max(worse, default=0.0) <= p0:
                 break
