@@ -98,10 +98,13 @@ class Origin:
                 return parsed
 
             def chunks(self) -> Iterator[bytes]:
-                while size := int(self.rfile.readline(), 16):
-                    yield self.rfile.read(size)
+                while line := self.rfile.readline():
+                    if size := int(line, 16):
+                        yield self.rfile.read(size)
                     self.rfile.readline()
-                self.rfile.readline()
+                    if not size:
+                        return
+                raise ConnectionAbortedError  # a client has broken off
 
             def reply(self) -> None:
                 origin.received.append(self.one)
