@@ -530,7 +530,7 @@ def test_phase_and_playbook_in_a_shell(cli: Call, file: Path) -> None:
     )
     assert cli("phase", "claude", "--to", "shadow", "--yes", "--reason", "agreed")[0] == 0
     assert parse(file.read_bytes()).routes["claude"].phase == "shadow"
-    assert cli("phase", "nope")[0] == 1
+    assert cli("phase", "nope")[0] == 2
     assert cli("phase", "--tick", "pilot.cost")[0] == 2
     assert cli("playbook")[0] == 0
     assert "Owner: ann" in playbook_path(file).read_text()
