@@ -18,7 +18,7 @@ from rollout_gate.gate import Gate
 from rollout_gate.http import network
 from rollout_gate.http.credentials import Credential, checked, checked_names
 from rollout_gate.http.current_log import CurrentLog
-from rollout_gate.http.request_lifecycle import Exchanges
+from rollout_gate.http.exchanges import Exchanges
 from rollout_gate.http.routing import Router
 from rollout_gate.http.transport import Kit, kit_of
 

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from rollout_gate.answers.status_class import UNSENDABLE, UNSENT
 from rollout_gate.context import by_lower_name
+from rollout_gate.http.exchanges import Exchanges
 from rollout_gate.http.own_errors import is_of_request, is_own
-from rollout_gate.http.request_lifecycle import Exchange, Exchanges
+from rollout_gate.http.request_lifecycle import Exchange
 from rollout_gate.http.request_shape import MOST_REMEMBERED, is_remembered
 
 if TYPE_CHECKING:  # not at run time: it loads sqlite3, which only media jobs need

@@ -10,9 +10,10 @@ from rollout_gate.http import network
 from rollout_gate.http.attempts import DeclaredRetries
 from rollout_gate.http.clients import CONNECT_S, TIMEOUT_S
 from rollout_gate.http.current_log import CurrentLog
+from rollout_gate.http.exchanges import Exchanges
 from rollout_gate.http.id_store import flush_all
-from rollout_gate.http.request_lifecycle import Exchanges
-from rollout_gate.http.routing import Remedies, Router
+from rollout_gate.http.routing import Router
+from rollout_gate.http.routing_reports import Remedies
 from rollout_gate.http.transport import REDIRECTS, SYNTHESIZED, Kit, kit_of
 from rollout_gate.serve.answers import OWN_HEADER, Headers, passed_on
 from rollout_gate.serve.pool import ShardedPool

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from rollout_gate import Gate
 from rollout_gate.context import Subject
 from rollout_gate.file.parse import parse
-from rollout_gate.http import request_shape, routing
+from rollout_gate.http import request_shape, side_url
 from rollout_gate.http.attempts import MOST_ATTEMPTS, _last_call, attempt_of
 from rollout_gate.http.credentials import credentials_in, for_previous, for_tokenlab
 from rollout_gate.http.current_log import CurrentLog
@@ -122,7 +122,7 @@ def test_nothing_secret_or_long_is_kept_in_memory(gate: Gate, url: str, model: s
         kit.outgoing(library.Request("POST", URL, content=b""), exchange, None)
     tables = (
         request_shape._remembered_call, request_shape._remembered_origin,
-        routing._remembered_address, kit._remembered_url,
+        side_url._remembered_address, kit._remembered_url,
     )  # fmt: skip
     for table in tables:
         assert not any(mark in repr(entry) for entry in gc.get_referents(table))

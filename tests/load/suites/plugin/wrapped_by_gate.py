@@ -17,7 +17,7 @@ from typing import Any
 from rollout_gate import Gate
 from rollout_gate.http import clients as http
 from rollout_gate.http import network
-from rollout_gate.http.request_lifecycle import Exchanges
+from rollout_gate.http.exchanges import Exchanges
 from rollout_gate.http.transport import kit_of
 
 _FORMATS = {
