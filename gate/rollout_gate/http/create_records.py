@@ -243,8 +243,9 @@ def write_note(database: sqlite3.Connection, name: str, value: bytes) -> None:
 
 def time_in(value: object) -> float | None:
     """Return a time of a row in epoch seconds; None for a value that is none."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return float(value) if is_number and 0 <= value < MOST_TIME else None  # type: ignore[arg-type,operator]
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 <= value < MOST_TIME else None
 
 
 def _bytes(value: object) -> bytes:

@@ -25,8 +25,8 @@ _KEPT = frozenset((
     "seed", "generate_audio", "draft", "draft_task_id", "service_tier", "priority",
     "remixed_from_video_id", "execution_expires_after",
 ))  # fmt: skip
-"""Members of the create's answer that the ledger keeps: of TokenLab's contract and the APIs above
-all that are neither a user's text nor a URL."""
+"""Members of the create's answer that the ledger keeps: of TokenLab's contract and the APIs of
+``task_states`` all that are neither a user's text nor a URL."""
 _ASSETS = frozenset((
     "url", "video_url", "audio_url", "file_url", "last_frame_url", "thumbnail_url", "model_url",
 ))  # fmt: skip

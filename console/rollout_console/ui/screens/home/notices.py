@@ -178,7 +178,8 @@ class Notices:
                 told = [((" ", ""), (sentence, style))]
         if self.failed:
             told.insert(0, ((" ! ", "$error bold"), (self.failed, "$error bold")))
-        if width and len([*told, *grave]) == 1 and not proofs and not light:
-            return in_two([*told, *grave][0], width)
-        found = [*told, *grave, *proofs, *light, (), ()]
+        found = [*told, *grave, *proofs, *light]
+        if width and len(found) == 1 and not proofs and not light:
+            return in_two(found[0], width)
+        found += [(), ()]
         return found[0], found[1]
