@@ -111,6 +111,25 @@ def test_the_tables_have_the_figures_of_the_lines(file: Path) -> None:
     assert "`jo@gw-01` rolled back 40 s after the first bad request (`5xx`)." in text
 
 
+def test_what_the_application_left_is_in_no_share(file: Path) -> None:
+    lines = [*storm()]
+    left = [dict(one, status=0, error="cancelled", outcome="abandoned") for one in lines[::5]]
+    written(log_of(file), sorted([*lines, *left], key=at_of))
+    roll_back(file, NOON + 40)
+    one = found(file)
+    now = one.figures.summary(one.during, "tokenlab")
+    assert 0 < now.judged < now.requests
+    bad = bad_of(counted(lines, NOON, NOON + 40.9, side="tokenlab"))
+    share = f"{100 * bad / now.judged:.1f}%"
+    text = as_markdown(one)
+    assert (
+        f"TokenLab had {now.requests} requests of it, of which {bad} were bad ({share} of" in text
+    )
+    assert f"({share} of {now.judged})" in text
+    assert sum(count for _, count, _ in one.figures.orgs()) == now.judged
+    assert sum(count for _, _, count in one.figures.orgs()) == bad
+
+
 def test_a_few_errors_of_an_hour_before_are_not_its_beginning(file: Path) -> None:
     usual = [line(NOON - 3600 + i, status=503 if i % 100 == 0 else 200) for i in range(3000)]
     written(log_of(file), [*usual, *storm()])

@@ -196,7 +196,7 @@ class Figures:
         if record.side == "tokenlab":
             org = record.org if record.org in self._orgs or len(self._orgs) < _MOST_ORGS else ""
             counts = self._orgs.setdefault(org, [0, 0])
-            counts[0] += 1
+            counts[0] += record.status_class is not StatusClass.ABANDONED
             counts[1] += bad
         if not bad:
             return
@@ -255,7 +255,10 @@ class Figures:
         return sorted(found, key=lambda one: (-one.count, one.route, one.status, one.error))
 
     def orgs(self) -> list[tuple[str, int, int]]:
-        """Return the orgs with a bad request on TokenLab: requests and bad ones, most first."""
+        """Return the orgs with a bad request on TokenLab: requests and bad ones, most first.
+
+        Those that the application left, or never sent, do not count.
+        """
         found = [(org, count, bad) for org, (count, bad) in self._orgs.items() if bad]
         return sorted(found, key=lambda one: (-one[2], one[0]))
 

@@ -141,6 +141,7 @@ def _figures(incident: Incident) -> Iterator[str]:
     yield (
         f"Before: from {begins[0]}. During: from {begins[1]}, {_ONSETS[incident.begins_with]}, to "
         f"{until}. After: from {begins[2]}. An answer that was cut counts as 5xx too."
+        " A request that the application left, or that was never sent, counts for neither side."
     )
     yield ""
 
@@ -226,7 +227,7 @@ def _orgs(incident: Incident) -> Iterator[str]:
         yield "None: no request on TokenLab was bad."
         yield ""
         return
-    yield "| org | requests on TokenLab | bad |"
+    yield "| org | requests on TokenLab that count | bad |"
     yield "|---|---:|---:|"
     for org, requests, bad in found[:_MOST_ORGS]:
         yield f"| {_cell(org) or '(others)'} | {requests:,} | {bad:,} ({_percent(bad, requests)}) |"
@@ -270,7 +271,9 @@ def _counted(count: int, one: Summary) -> str:
 
 
 def _share(count: int, one: Summary) -> str:
-    return f" ({_percent(count, one.judged)})" if one.judged else ""
+    """Return a share of the requests that count, of how many where these are not all."""
+    of = f" of {one.judged:,}" if one.judged != one.requests else ""
+    return f" ({_percent(count, one.judged)}{of})" if one.judged else ""
 
 
 def _percent(count: int, of: int) -> str:
