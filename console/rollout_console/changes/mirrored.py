@@ -5,9 +5,9 @@ from pathlib import Path
 import msgspec
 
 from rollout_console.changes.edits import SetDefaultPercent, SetShare
-from rollout_console.changes.plan import Plan, Target
+from rollout_console.changes.external_edits import rolled_back
+from rollout_console.changes.plan import Plan
 from rollout_gate.file.errors import FileError
-from rollout_gate.file.model import RolloutFile
 from rollout_gate.file.parse import parse
 from rollout_gate.file.read import read_regular
 from rollout_gate.untrusted import UndecodableError, decode_json
@@ -46,7 +46,7 @@ def is_put_back(plan: Plan, path: Path) -> bool:
     """
     if plan.latches or plan.action in ("mirror", "rollback"):
         return False
-    if _resumed(plan) & _latched_in_etcd(path):
+    if _resumes_of_etcd(plan, path):
         return True
     if plan.action == "resume":
         return False
@@ -66,25 +66,14 @@ def _record(path: Path) -> _Record:
         return _Record()
 
 
-def _resumed(plan: Plan) -> set[Target]:
-    return _latched(plan.prepared.before.file) - _latched(plan.prepared.after.file)
-
-
-def _latched_in_etcd(path: Path) -> set[Target]:
-    """Return what is rolled back in the version of etcd that is in force, by the record."""
-    base = _record(path).base
+def _resumes_of_etcd(plan: Plan, path: Path) -> bool:
+    """Return whether a plan resumes what the version of etcd in force has rolled back."""
+    base, after = _record(path).base, plan.prepared.after.file
     try:
-        return set() if base is None else _latched(parse(base.data))
+        in_etcd = set() if base is None else set(rolled_back(after, parse(base.data)))
     except FileError:
-        return set()
-
-
-def _latched(file: RolloutFile) -> set[Target]:
-    found: set[Target] = {(None, None)} if file.rolled_back else set()
-    for name, route in file.routes.items():
-        found |= {(name, None)} if route.rolled_back else set()
-        found |= {(name, org) for org, line in route.orgs.items() if line.rolled_back}
-    return found
+        return False
+    return not in_etcd.isdisjoint(rolled_back(after, plan.prepared.before.file))
 
 
 _RECORD = msgspec.json.Decoder(_Record)
