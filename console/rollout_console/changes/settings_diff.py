@@ -1,4 +1,4 @@
-"""Diff all that two versions of the file say beside shares and latches, in words.
+"""Diff the settings of two versions of the file, shares and latches excepted, in words.
 
 The fields are those of the parsed file's structs, so one that is added there is named here too.
 """

@@ -50,7 +50,7 @@ def first_clauses(text: str, width: int, marks: Sequence[str] = ("; ", ", ", " Â
     return fit(text, width).rstrip() if cell_len(text) > width else text
 
 
-def in_two(
+def wrap_in_two(
     pieces: Sequence[tuple[str, str]], width: int
 ) -> tuple[tuple[tuple[str, str], ...], tuple[tuple[str, str], ...]]:
     """Break a line between two words of its last piece where it is wider than ``width`` cells.

@@ -73,7 +73,7 @@ def decoded(
     """Decode complete lines; return the records and the unusable lines, which blank ones are not.
 
     ``decoder`` is of AccessRecord, or of a subclass with more fields of the line (`decoder_of`).
-    ``dater`` is told of both, in their order.
+    ``dater`` is called with both, in their order.
 
     A batch that does not decode as JSON Lines is bisected down to the bad lines.
     """

@@ -13,7 +13,7 @@ from rollout_console.changes.plan import Target
 from rollout_console.common.durations import set_back, target_text
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.proof import Proof
-from rollout_console.ui.text import in_two
+from rollout_console.ui.text import wrap_in_two
 from rollout_gate.file.model import RolloutFile
 from rollout_gate.secret import redacted
 
@@ -180,6 +180,6 @@ class Notices:
             told.insert(0, ((" ! ", "$error bold"), (self.failed, "$error bold")))
         found = [*told, *grave, *proofs, *light]
         if width and len(found) == 1 and not proofs and not light:
-            return in_two(found[0], width)
+            return wrap_in_two(found[0], width)
         found += [(), ()]
         return found[0], found[1]
