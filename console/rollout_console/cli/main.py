@@ -184,8 +184,9 @@ def _on_file(options: Namespace, path: Path) -> int:
         return command(options, make_switch(options, path))
     if options.command == "guard":
         from rollout_console.cli.commands.guard import guard
+        from rollout_console.history.actor import GUARD
 
-        return guard(options, make_switch(options, path, user="guard"))
+        return guard(options, make_switch(options, path, user=GUARD))
     if options.command in (None, "web"):
         return _console(options, path)
     from rollout_console.cli.commands.changes import change

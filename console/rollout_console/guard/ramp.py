@@ -17,12 +17,11 @@ from rollout_console.changes.switch import Done, Switch
 from rollout_console.common.listing import first_of
 from rollout_console.guard.monitor import Monitor
 from rollout_console.guard.ramp_record import Out, Place, RampRecord, RouteRamp
+from rollout_console.history.actor import GUARD
 from rollout_console.history.rows import Change
 from rollout_gate.file.model import RolloutFile, Route
 from rollout_gate.file.percent import percent_text
 
-GUARD = "guard"
-"""The user of the rows that a guard writes, of every host."""
 PHASE = "rollout"
 """The only phase with ramps: routes before it are not proven yet, those after it are done."""
 

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 
 import msgspec
 
+GUARD = "guard"
+"""The user of the rows that a guard writes, on every host."""
+
 
 class Actor(msgspec.Struct, frozen=True):
     """User, host, and where an SSH session comes from (empty where there is none)."""
